@@ -69,7 +69,7 @@ def run(
     except SuiteError as error:
         raise Failure(str(error), "suite") from error
     home = Home(settings.data)
-    writer = _writer(home)
+    writer = eval_writer(home)
     try:
         outcome = asyncio.run(_run(loaded, plan, key, settings, writer))
     except JournalFull as error:
@@ -190,7 +190,7 @@ def _plan(
     return plan, key
 
 
-def _writer(home: Home) -> Journal:
+def eval_writer(home: Home) -> Journal:
     """A journal of this command's own; runs at the same time take turns in their names."""
     from watchkeeper.engines.recorder.journal import Journal, JournalLocked
 
@@ -239,12 +239,12 @@ async def _run(loaded: Loaded, plan: Plan, key: str | None, settings: Config, wr
             writer.append,
             time.time_ns,
             progress=lambda _: bar.advance(task),
-            price=_pricer(settings),
+            price=pricer(settings),
         )
         return await runner.run(stopping)
 
 
-def _pricer(settings: Config) -> Any:
+def pricer(settings: Config) -> Any:
     """What a completion cost in US dollars; None where its model or its usage is unknown."""
     import time
 

@@ -66,13 +66,26 @@ class ScriptedCall(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     arguments: dict[str, Any] = {}
 
 
+class Chance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of several answers of a rule, drawn in proportion to its weight."""
+
+    weight: float
+    answer: str | None = None
+    calls: tuple[ScriptedCall, ...] = ()
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One rule of a script: when it applies, and the text or the tool calls that it answers."""
+    """One rule of a script: when it applies, and the text or the tool calls that it answers.
+
+    With `chances` one of them is drawn instead, in a sequence that is the same for every provider: the n-th answer of
+    a rule is always the same draw.
+    """
 
     name: str
     when: When = When()
     answer: str | None = None
     calls: tuple[ScriptedCall, ...] = ()
+    chances: tuple[Chance, ...] = ()
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,9 +133,9 @@ class Script:
             groups = _match(rule.when, pattern, asked)
             if groups is None:
                 continue
-            places = _places(asked, self._answered[index]) | groups
+            nth = self._answered[index]
             self._answered[index] += 1
-            return rule.name, _reply(rule, places, asked)
+            return rule.name, _reply(_drawn(rule, nth), _places(asked, nth) | groups, asked)
         return None
 
 
@@ -157,7 +170,9 @@ def parse_script(text: str, name: str) -> tuple[Rule, ...]:
 
 def check(rule: Rule) -> re.Pattern[str] | None:
     """The compiled `last` pattern of a rule that can be used; raises `ScriptError` for one that cannot."""
-    if rule.answer is None and not rule.calls:
+    if rule.chances:
+        _check_chances(rule)
+    elif rule.answer is None and not rule.calls:
         raise ScriptError(f"rule {rule.name!r} says nothing. Give it an answer, calls, or both.")
     try:
         pattern = re.compile(rule.when.last) if rule.when.last is not None else None
@@ -166,7 +181,8 @@ def check(rule: Rule) -> re.Pattern[str] | None:
             f"rule {rule.name!r} has a `last` that is no regular expression: {error}. Quote or mend it."
         ) from error
     known = PLACES | set(pattern.groupindex if pattern else ())
-    for text in _texts([rule.answer, *(call.arguments for call in rule.calls)]):
+    sayings: list[Rule | Chance] = [rule, *rule.chances]
+    for text in _texts([[each.answer, *(call.arguments for call in each.calls)] for each in sayings]):
         template = Template(text)
         wrong = set(template.get_identifiers()) - known
         if wrong or not template.is_valid():
@@ -176,6 +192,29 @@ def check(rule: Rule) -> re.Pattern[str] | None:
                 f"Places are: {', '.join(sorted(known))}; write $$ for a dollar sign."
             )
     return pattern
+
+
+def _check_chances(rule: Rule) -> None:
+    if rule.answer is not None or rule.calls:
+        raise ScriptError(f"rule {rule.name!r} has chances and an answer of its own. Give it one or the other.")
+    for each in rule.chances:
+        if not 0 < each.weight < float("inf"):
+            raise ScriptError(f"rule {rule.name!r} has a chance of weight {each.weight}; expected a number above 0.")
+        if each.answer is None and not each.calls:
+            raise ScriptError(f"rule {rule.name!r} has a chance that says nothing. Give it an answer, calls, or both.")
+
+
+def _drawn(rule: Rule, nth: int) -> Rule:
+    """The rule itself, or with the n-th draw of its chances as its answer."""
+    if not rule.chances:
+        return rule
+    draw = int.from_bytes(hashlib.blake2b(f"{rule.name}/{nth}".encode(), digest_size=8).digest()) / 2**64
+    rest = draw * sum(each.weight for each in rule.chances)
+    for each in rule.chances:
+        rest -= each.weight
+        if rest < 0:
+            break
+    return msgspec.structs.replace(rule, answer=each.answer, calls=each.calls)
 
 
 def _match(when: When, pattern: re.Pattern[str] | None, asked: Asked) -> dict[str, str] | None:

@@ -100,3 +100,25 @@ def test_a_wrong_script_is_refused_by_name_and_reason(text: str, complaint: str)
 
 def test_the_sandbox_script_is_a_good_script() -> None:
     assert len(Script(sandbox_rules())._rules) == len(sandbox_rules()) > 5
+
+
+def test_chances_are_drawn_by_weight_and_always_in_the_same_order() -> None:
+    rule = "- {name: r, chances: [{weight: 3, answer: often}, {weight: 1, answer: seldom}]}"
+    first, second = (Script(parse_script(rule, "test")) for _ in range(2))
+    drawn = [[script.answer(asked(("user", "x")))[1].content for _ in range(400)] for script in (first, second)]  # type: ignore[index]
+    assert drawn[0] == drawn[1]
+    assert 250 < drawn[0].count("often") < 350
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("{name: r, answer: a, chances: [{weight: 1, answer: b}]}", "one or the other"),
+        ("{name: r, chances: [{weight: 0, answer: b}]}", "above 0"),
+        ("{name: r, chances: [{weight: 1}]}", "says nothing"),
+        ("{name: r, chances: [{weight: 1, answer: $nowhere}]}", "no meaning"),
+    ],
+)
+def test_wrong_chances_are_refused(rule: str, says: str) -> None:
+    with pytest.raises(ScriptError, match=says):
+        parse_script(f"- {rule}", "test")
