@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import msgspec
 
+from watchkeeper.engines.gateway.circumstances import answered, asked
 from watchkeeper.engines.gateway.composition import last_user_text
 from watchkeeper.engines.gateway.errors import NO_RETRY, Refusal, UpstreamFailure
 from watchkeeper.engines.gateway.exchange import ClientGone, Exchange
@@ -80,6 +81,7 @@ class Call(ABC):
         coded = await exchange.body(self._limit)
         body = exchange.plain(coded, self._limit)
         logbook.request = body
+        logbook.attributes.update(asked(exchange.headers))
         logbook.media = exchange.headers.get(b"content-type", b"application/json").decode("latin-1")[:200]
         if body is not coded:
             coding = exchange.headers[b"content-encoding"].decode("latin-1")
@@ -163,6 +165,7 @@ class Call(ABC):
     def _note_reply(self, reply: Reply, outcome: Outcome) -> None:
         """What the head of a reply says."""
         outcome.http_status = reply.status
+        self.logbook.attributes.update(answered(reply.headers))
         outcome.media = reply.media or "application/octet-stream"
         outcome.untouched = 400 <= reply.status < 500 or reply.status in _NO_WORK_DONE
 
@@ -306,7 +309,7 @@ class ChatCall(Call):
         route = parts.routes.find(head.model)
         logbook.route(route)
         manifest, attributes = parts.compositions.of(
-            head.fields, head.messages, (route.model, route.spec.name), logbook.start_ns
+            head.fields, head.messages, (route.model, route.spec.name, route.spec.provider), logbook.start_ns
         )
         logbook.manifest = manifest
         logbook.attributes.update(attributes)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from watchkeeper.engines.gateway.circumstances import defaults
 from watchkeeper.records.ids import digest
 from watchkeeper.records.manifest import Manifest, compose_manifest
 from watchkeeper.records.record import Scalar
@@ -69,10 +70,10 @@ class Compositions:
         self,
         fields: Mapping[str, msgspec.Raw],
         messages: Sequence[msgspec.Raw],
-        where: tuple[str, str],
+        where: tuple[str, str, str | None],
         at_ns: int,
     ) -> Composition:
-        """The composition of a request to `where` (model, upstream); a manifest is written when it is first seen."""
+        """The composition of a request to `where` (model, upstream, provider); a new one's manifest is written."""
         system = system_prompt(messages)
         parts: list[bytes | msgspec.Raw] = [where[0].encode(), where[1].encode()]
         for name, raw in fields.items():
@@ -86,7 +87,7 @@ class Compositions:
         if known is not None:
             self._known.move_to_end(key)
             return known
-        model, upstream = where
+        model, upstream, provider = where
         components = {
             "model": model,
             "upstream": upstream,
@@ -94,7 +95,10 @@ class Compositions:
             "policies": self._policies,
         }
         manifest = compose_manifest(components, at_ns)
-        composition = Composition(manifest.digest, request_attributes(fields))
+        attributes = request_attributes(fields)
+        if left_out := defaults(provider, fields):
+            attributes["watchkeeper.request.defaults"] = msgspec.json.encode(left_out).decode()
+        composition = Composition(manifest.digest, attributes)
         if self._record(manifest):
             self._known[key] = composition
             if len(self._known) > _REMEMBERED:

@@ -75,7 +75,7 @@ class Logbook:
         self.sent_model: str | None = None
         self.spec: UpstreamSpec | None = None
         self.stream = False
-        self.attributes: dict[str, Scalar] = {}
+        self.attributes: dict[str, Scalar] = {"watchkeeper.monotonic_ns": self._began}
         self.asked_text = ""
         self.manifest: str | None = None
         self.request: bytes | None = None
