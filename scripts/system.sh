@@ -1,18 +1,30 @@
 #!/usr/bin/env bash
-# Install Debian's chromium where there is no browser yet; without apt-get or the rights, say so and go on.
+# Install what the tests need of Debian where it is missing: a browser and a PostgreSQL server. Without apt-get or the
+# rights to use it, say so and go on.
 set -uo pipefail
 
+packages=()
+browser() {
+    if [ -n "${WATCHKEEPER_CHROMIUM:-}" ] && [ -x "$WATCHKEEPER_CHROMIUM" ]; then return 0; fi
+    for name in chromium chromium-browser google-chrome; do
+        if command -v "$name" >/dev/null; then return 0; fi
+    done
+    return 1
+}
+postgresql() {
+    command -v initdb >/dev/null && return 0
+    compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null
+}
+browser || packages+=(chromium fonts-dejavu-core)
+postgresql || packages+=(postgresql)
+[ ${#packages[@]} -gt 0 ] || exit 0
+
 skip() {
-    echo "No browser was installed: $1. The browser tests need chromium on the path, or WATCHKEEPER_CHROMIUM naming one."
+    echo "Not installed (${packages[*]}): $1. The browser tests need chromium on the path or WATCHKEEPER_CHROMIUM naming"
+    echo "one; the tests of shared ledgers need a PostgreSQL server (initdb and pg_ctl)."
     exit 0
 }
-
-if [ -n "${WATCHKEEPER_CHROMIUM:-}" ] && [ -x "$WATCHKEEPER_CHROMIUM" ]; then exit 0; fi
-for browser in chromium chromium-browser google-chrome; do
-    if command -v "$browser" >/dev/null; then exit 0; fi
-done
 command -v apt-get >/dev/null || skip "this machine has no apt-get"
-
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || skip "apt-get needs root, and there is no sudo"
@@ -20,8 +32,8 @@ if [ "$(id -u)" -ne 0 ]; then
     as_root=(sudo)
 fi
 
-echo "Installing chromium for the browser tests."
-install=(env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends chromium fonts-dejavu-core)
+echo "Installing ${packages[*]} for the tests."
+install=(env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends "${packages[@]}")
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
 if ! "${as_root[@]}" "${install[@]}" >"$log" 2>&1 </dev/null; then

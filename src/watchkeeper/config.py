@@ -25,6 +25,9 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     pass
 
 
+EMBEDDED = "embedded"
+
+
 class Server(_Settings, frozen=True):
     """Where the server listens and keeps its data. Table `[server]`."""
 
@@ -37,6 +40,22 @@ class Server(_Settings, frozen=True):
         tuple[str, ...], Meta(description="Host names, besides loopback's, under which this server may be addressed.")
     ] = ()
     max_body_mb: Annotated[int, Meta(ge=1, le=1024, description="The largest body taken, in MiB.")] = 64
+    cells: Annotated[
+        str,
+        Meta(
+            pattern=r"^(embedded|env:\w+)$",
+            description="Where budgets, keys and cursors are kept: `embedded` (a file in the data directory), or "
+            "`env:NAME`, the variable that holds a PostgreSQL address, so that several servers share one ledger.",
+        ),
+    ] = EMBEDDED
+    otlp_grpc: Annotated[
+        str | None,
+        Meta(
+            pattern=r"^\S+:\d{1,5}$",
+            description="Where to take OTLP over gRPC as well, usually `127.0.0.1:4317`. Needs the extra `grpc`. Beyond "
+            "loopback a key is needed.",
+        ),
+    ] = None
     durable_ingest: Annotated[
         bool, Meta(description="Answer OTLP only when the disk has it (survives a power cut), not only the kernel.")
     ] = False

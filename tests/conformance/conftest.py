@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import postgres
 from tests.conformance import recorded
 from watchkeeper.adapters.store.duckdb_log import DuckDBLog
 from watchkeeper.adapters.store.memory_cells import MemoryCells
 from watchkeeper.adapters.store.memory_log import MemoryLog
+from watchkeeper.adapters.store.postgres_cells import PostgresCells
 from watchkeeper.adapters.store.sqlite_cells import SQLiteCells
 from watchkeeper.kinds.ports import Batch, Cells, Log, Watermark
 from watchkeeper.queries.question import Question
@@ -34,10 +36,28 @@ async def log(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str
     await opened.close()
 
 
-@pytest.fixture(params=sorted(CELLS))
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """A real PostgreSQL server."""
+    with postgres.running() as server:
+        yield server
+
+
+def _postgres(server: postgres.Server) -> PostgresCells:
+    import psycopg
+
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS watchkeeper_cells, watchkeeper_operations")
+    return PostgresCells.open(server.dsn)
+
+
+@pytest.fixture(params=[*sorted(CELLS), pytest.param("postgres", marks=pytest.mark.slow)])
 async def cells(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Cells]:
     """Empty Cells."""
-    opened = CELLS[request.param](tmp_path)
+    if request.param == "postgres":
+        opened: Cells = _postgres(request.getfixturevalue("postgres_server"))
+    else:
+        opened = CELLS[request.param](tmp_path)
     yield opened
     await opened.close()
 
@@ -56,6 +76,12 @@ async def full(log: Log, traffic: list[Span]) -> Log:
         mark = Watermark(writer="w1", segment=1, offset=start)
         await log.append(Batch(records=tuple(everything[start : start + 97]), watermark=mark))
     return log
+
+
+@pytest.fixture
+def files_of() -> Callable[[Path], dict[str, bytes]]:
+    """The bytes of every file below a folder, by path."""
+    return lambda folder: {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from watchkeeper.adapters.formats import otlp, otlp_wire
-from watchkeeper.adapters.store.sqlite_cells import SQLiteCells
+from watchkeeper.compose.cells import cells_of
 from watchkeeper.compose.discovery import build
 from watchkeeper.compose.pricing import prices_of
 from watchkeeper.config import Config
@@ -71,7 +71,7 @@ class GatewayHouse:
         self.config, self.home = config, home
         links = links_of(config)
         self.journal = Journal(home.journal, "gateway", home.secret("chunks"))
-        self.cells = SQLiteCells.open(home.cells)
+        self.cells = cells_of(config, home)
         self.chain = Chain(links, self.cells, self._decided, clock)
         self.keys = KeyRing(self.cells, clock, self.journal.append)
         self.lost_decisions = 0

@@ -12,8 +12,8 @@ from watchkeeper.adapters.formats.conversation import Conversation, Message
 from watchkeeper.adapters.formats.otlp import records_of, span_of
 from watchkeeper.adapters.store.duckdb_file import remove_file
 from watchkeeper.adapters.store.duckdb_log import DuckDBLog
-from watchkeeper.adapters.store.sqlite_cells import SQLiteCells
 from watchkeeper.compose.backtesting import Backtester
+from watchkeeper.compose.cells import cells_of
 from watchkeeper.compose.discovery import build, discover
 from watchkeeper.compose.importing import priced
 from watchkeeper.compose.notifying import notifiers_of
@@ -72,7 +72,7 @@ class StoreHouse:
         self.reader = LogReader(self.log)
         self.vault = Vault(home.journal, {FrameKind.OTLP: span_of})
         self.ingester = Ingester(home.journal, self.log, {FrameKind.OTLP: priced_by(prices_of(config))})
-        self.cells = SQLiteCells.open(home.cells)
+        self.cells = cells_of(config, home)
         self.keys = KeyRing(self.cells, clock, self.record)
         self.payloads = Payloads(self.vault)
         self.desk = IncidentDesk(

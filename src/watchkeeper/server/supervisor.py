@@ -213,7 +213,7 @@ def _check_door(config: Config, home: Home) -> None:
     from watchkeeper.adapters.store.errors import StoreError
 
     try:
-        has_key = asyncio.run(_has_key(home))
+        has_key = asyncio.run(_has_key(config, home))
     except StoreError as error:
         raise DoorClosed(str(error)) from error
     if not has_key:
@@ -223,11 +223,11 @@ def _check_door(config: Config, home: Home) -> None:
         )
 
 
-async def _has_key(home: Home) -> bool:
-    from watchkeeper.adapters.store.sqlite_cells import SQLiteCells
+async def _has_key(config: Config, home: Home) -> bool:
+    from watchkeeper.compose.cells import cells_of
     from watchkeeper.engines.gateway.keys import KeyRing
 
-    cells = SQLiteCells.open(home.cells)
+    cells = cells_of(config, home)
     try:
         now_ns = time.time_ns()
         return any(key.valid_at(now_ns) for key in await KeyRing(cells).list())
