@@ -46,14 +46,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Watch:
     """One server process for the length of a `with` block; everything it started has ended afterwards.
 
-    `settings` is TOML text without a `[server]` table. The data directory is `folder/data` unless `data` names one.
+    `settings` is TOML text without a `[server]` table; a change of it counts from the next start. The data directory is
+    `folder/data` unless `data` names one.
     """
 
     def __init__(self, folder: Path, settings: str, *, listen: str | None = None, data: Path | None = None) -> None:
         self.folder = folder
         self.data = data or folder / DATA
         self.listen = listen or f"127.0.0.1:{free_port()}"
-        self._settings = settings
+        self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -79,7 +80,7 @@ class Watch:
         """Start the server and return when it is ready; raises `DoorError` with the end of its log if it is not."""
         self.folder.mkdir(parents=True, exist_ok=True)
         head = f"[server]\nlisten = {json.dumps(self.listen)}\ndata = {json.dumps(str(self.data.absolute()))}\n\n"
-        (self.folder / SETTINGS).write_text(head + self._settings, encoding="utf-8")
+        (self.folder / SETTINGS).write_text(head + self.settings, encoding="utf-8")
         with (self.folder / LOG).open("ab") as log:
             self._process = subprocess.Popen(
                 self._words("serve", "--config", SETTINGS),

@@ -37,6 +37,7 @@ class Exchange:
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
+        self.checked_key: object = scope.get("watchkeeper.key")
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self._scope = scope

@@ -17,6 +17,8 @@ from watchkeeper.records.audit import Audit
 from watchkeeper.records.ids import new_id
 from watchkeeper.records.record import Record, pack, unpack
 
+OWNER = "wko-"
+"""How the owner's token begins: it lies in the data directory's lock file, for the commands of whoever owns that."""
 CACHED_S = 0.5
 _MOST_CACHED = 10_000
 _MOST_HELD = 256
