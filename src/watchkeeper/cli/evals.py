@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watchkeeper.cli.eval_tables import columns_of, compare_tables, power, summarize, table_options
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ PAGE = 10_000
 @click.group("eval")
 def eval_() -> None:
     """Run suites of cases and compare them, item by item."""
+
+
+eval_.add_command(summarize)
+eval_.add_command(power)
 
 
 @eval_.command()
@@ -55,6 +60,7 @@ def run(
     was answered. A Python suite is a program and is run as one.
     """
     from watchkeeper.cli.door import open_door
+    from watchkeeper.compose.unlocking import unlock
     from watchkeeper.config import load
     from watchkeeper.engines.experiments.dataset import SuiteError
     from watchkeeper.engines.experiments.results import write_results
@@ -69,6 +75,7 @@ def run(
     except SuiteError as error:
         raise Failure(str(error), "suite") from error
     home = Home(settings.data)
+    unlock(settings, home)
     writer = eval_writer(home)
     try:
         outcome = asyncio.run(_run(loaded, plan, key, settings, writer))
@@ -89,18 +96,46 @@ def run(
 
 
 @eval_.command()
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="[B]", required=False)
+@table_options(required=False)
+@click.option("--a", "side_a", metavar="NAME", help="With --by: the group that is A.")
+@click.option("--b", "side_b", metavar="NAME", help="With --by: the group that is B.")
 @click.option("--margin", type=float, help="The difference that does not matter, in units of the score.")
 @house_options
-def compare(a: str, b: str, margin: float | None, data: str | None, config: Path | None, as_json: bool) -> None:
+def compare(
+    a: str,
+    b: str | None,
+    item: tuple[str, ...],
+    score: str | None,
+    by: str | None,
+    cluster: tuple[str, ...],
+    run: str | None,
+    where: tuple[str, ...],
+    side_a: str | None,
+    side_b: str | None,
+    margin: float | None,
+    data: str | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
     """Compare the runs A and B, each an experiment's id or a file that `eval run --out` wrote, case by case.
 
-    Exit code 1 when a score is worse in B, 0 when none is, 2 when they cannot be compared.
+    With --item and --score A and B are anybody's tables of scores (CSV or JSONL, gzip too), or A alone is, whose groups
+    --a and --b of --by are compared. Exit code 1 when a score is worse in B, 0 when none is, 2 when they cannot be
+    compared.
     """
     from watchkeeper.engines.experiments.compare import NotComparable, compare_sides
     from watchkeeper.engines.experiments.dataset import SuiteError
 
+    if item or score is not None:
+        if not item or score is None:
+            raise Failure("tables of scores need both --item COL and --score COL.", "not_comparable")
+        columns = columns_of(item, score, by, cluster, run, where)
+        files = [Path(word) for word in (a, b) if word is not None]
+        raise SystemExit(compare_tables(files, columns, (side_a, side_b), margin, as_json))
+    if b is None:
+        raise Failure("name two runs to compare, or the columns of a table with --item and --score.", "not_comparable")
     try:
         sides = _side(a, config, data), _side(b, config, data)
         compared = compare_sides(*sides, margin)
@@ -196,7 +231,7 @@ def eval_writer(home: Home) -> Journal:
 
     for name in WRITERS:
         try:
-            return Journal(home.journal, name, home.secret("chunks"))
+            return Journal(home.journal, name, home.secret("chunks"), subjects=home.subjects)
         except JournalLocked:
             continue
     raise Failure(f"{len(WRITERS)} evals run on {home.path} already. Wait for one to end, or name another --data DIR.")

@@ -1,0 +1,90 @@
+"""Plans an eval by its kind: how many items an effect takes, or which effect so many items show, clusters included."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from watchkeeper.analysis import power as powers
+from watchkeeper.records.record import Record
+
+Kind = Literal["independent", "paired", "graded"]
+_NEEDED: dict[str, str] = {"independent": "baseline", "paired": "discordance", "graded": "sd"}
+
+
+class Planned(Record, frozen=True, kw_only=True):
+    """A plan: `n` items (a side, when independent) show `effect` with `power` at `alpha`; None: none would show."""
+
+    kind: Kind
+    n: int
+    effect: float | None
+    alpha: float
+    power: float
+    design_effect: float
+    method: str
+
+
+def design_effect(cluster_size: float, icc: float) -> float:
+    """By how much clusters inflate the items needed: 1 + (size - 1) x icc (Kish, 1965, "Survey Sampling").
+
+    `icc` is the intra-class correlation: how much of the variance lies between clusters, 0 to 1.
+    """
+    if not cluster_size >= 1:
+        raise ValueError(f"cluster size must be at least 1, and was {cluster_size!r}. Give a cluster's mean size.")
+    if not 0 <= icc <= 1:
+        raise ValueError(f"icc must be a fraction from 0 to 1, and was {icc!r}. 0 is for items that are independent.")
+    return 1 + (cluster_size - 1) * icc
+
+
+def plan(
+    kind: Kind,
+    *,
+    effect: float | None = None,
+    n: int | None = None,
+    baseline: float | None = None,
+    discordance: float | None = None,
+    sd: float | None = None,
+    inflation: float = 1.0,
+    alpha: float = 0.05,
+    power: float = 0.8,
+) -> Planned:
+    """Plan for `effect` (then `n` is worked out) or for `n` (then the effect is).
+
+    "independent" compares two rates over other items and needs `baseline`; "paired" two rates over the same items and
+    needs `discordance`; "graded" two means over the same items and needs `sd`, that of the differences. `inflation` is
+    the design effect. Raises ValueError when something is missing or cannot be.
+    """
+    known = {"baseline": baseline, "discordance": discordance, "sd": sd}
+    if known[_NEEDED[kind]] is None:
+        raise ValueError(f"A plan for {kind} items needs --{_NEEDED[kind]}; look at an earlier run for it.")
+    if (effect is None) == (n is None):
+        raise ValueError("Give either the effect to find or the number of items, and not both.")
+    rate = known[_NEEDED[kind]] or 0.0
+    if n is not None:
+        independent = math.floor(n / inflation)
+        effect = _effect(kind, independent, rate, alpha, power)
+    else:
+        assert effect is not None
+        n = math.ceil(_items(kind, effect, rate, alpha, power) * inflation)
+    method = {
+        "independent": "pooled z test of two rates",
+        "paired": "Connor's formula for McNemar's test",
+        "graded": "paired t test",
+    }[kind]
+    return Planned(kind=kind, n=n, effect=effect, alpha=alpha, power=power, design_effect=inflation, method=method)
+
+
+def _items(kind: Kind, effect: float, rate: float, alpha: float, power: float) -> int:
+    if kind == "independent":
+        return powers.two_proportions_sample_size(rate, rate + effect, alpha=alpha, power=power)
+    if kind == "paired":
+        return powers.paired_binary_sample_size(effect, rate, alpha=alpha, power=power)
+    return powers.paired_sample_size(effect, rate, alpha=alpha, power=power)
+
+
+def _effect(kind: Kind, n: int, rate: float, alpha: float, power: float) -> float | None:
+    if kind == "independent":
+        return powers.two_proportions_mde(rate, n, alpha=alpha, power=power)
+    if kind == "paired":
+        return powers.paired_binary_mde(n, rate, alpha=alpha, power=power)
+    return powers.paired_mde(rate, n, alpha=alpha, power=power)

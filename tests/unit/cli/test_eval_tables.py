@@ -1,0 +1,86 @@
+"""`eval summarize`, `eval compare` and `eval power` work on anybody's table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from watchkeeper.cli import main
+
+TABLE = "suite,task,model,ok,note\n" + "".join(
+    f"s{n % 3},t{n},{model},{int(n % 10 < good)},x\n" for model, good in (("old", 5), ("new", 8)) for n in range(60)
+)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "scores.csv"
+    path.write_text(TABLE)
+    return path
+
+
+def wk(*words: str) -> Result:
+    return CliRunner().invoke(main, ["eval", *words], catch_exceptions=False)
+
+
+def told(*words: str, exit_code: int = 0) -> Any:
+    done = wk(*words, "--json")
+    assert done.exit_code == exit_code, done.output
+    return json.loads(done.stdout)
+
+
+def test_groups_are_summed_up(table: Path) -> None:
+    new, old = told("summarize", str(table), "--item", "suite,task", "--score", "ok", "--by", "model")
+    assert (new["group"], new["n"], new["mean"], old["mean"]) == ("new", 60, 0.8, 0.5)
+    assert {"standard_error", "low", "high", "method"} <= new.keys()
+    assert (
+        "Wilson"
+        in wk("summarize", str(table), "--item", "task", "--item", "suite", "--score", "ok", "--by", "model").stdout
+    )
+
+
+def test_two_groups_of_a_file_are_compared(table: Path) -> None:
+    words = ("compare", str(table), "--item", "suite,task", "--score", "ok", "--by", "model")
+    found = told(*words, "--a", "old", "--b", "new")
+    assert (found["verdict"], found["n"], found["mean_a"], found["mean_b"]) == ("better", 60, 0.5, 0.8)
+    assert found["difference"] == pytest.approx(0.3)
+    assert told(*words, "--a", "new", "--b", "old", exit_code=1)["verdict"] == "worse"
+    assert "smallest difference" in wk(*words, "--a", "old", "--b", "new").stdout
+
+
+def test_two_files_are_compared_and_filtered(table: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(json.dumps({"task": f"t{n}", "ok": True, "model": "old"}) + "\n" for n in range(60)))
+    found = told("compare", str(table), str(other), "--item", "task", "--score", "ok", "--where", "model=old")
+    assert (found["n"], found["mean_b"]) == (60, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--item", "task"), "both --item COL and --score COL"),
+        (("--item", "task", "--score", "ok"), "--by COL --a NAME --b NAME"),
+        (
+            ("--item", "task", "--score", "ok", "--by", "model", "--a", "old", "--b", "none"),
+            "nowhere 'none'; it is: new, old",
+        ),
+        (("--item", "none", "--score", "ok", "--by", "model", "--a", "old", "--b", "new"), "no column 'none'"),
+        (("--item", "task", "--score", "ok", "--where", "model"), "write COL=VALUE"),
+        ((), "name two runs"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(table: Path, words: tuple[str, ...], says: str) -> None:
+    done = wk("compare", str(table), *words)
+    assert done.exit_code == 2
+    assert says in done.output
+
+
+def test_an_eval_is_planned_both_ways_round() -> None:
+    assert told("power", "--effect", "0.03", "--discordance", "0.1")["n"] == 870
+    assert told("power", "--n", "870", "--discordance", "0.1")["effect"] == pytest.approx(0.03, rel=0.01)
+    assert "2,402 items a side" in wk("power", "--kind", "independent", "--effect", "0.03", "--baseline", "0.82").stdout
+    assert wk("power", "--effect", "0.03").exit_code == 2
