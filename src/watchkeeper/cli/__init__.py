@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("importing", "Bring in recorded traffic: chat JSONL, OTLP files, Langfuse exports."),
     "incident": ("incidents", "List, show and work on incidents; export their cases."),
     "init": ("starting", "Write a commented watchkeeper.toml to begin with."),
+    "judge": ("judges", "Audit judges against gold labels and against themselves in the other order."),
     "key": ("keys", "Create, list and revoke keys."),
     "lab": ("lab", "Run the lab provider: a scriptable stand-in that is not a model."),
     "policy": ("policies", "List policies; ask what one would have stopped in recorded traffic."),

@@ -74,6 +74,14 @@ def read_scores(path: Path, columns: Columns) -> list[Scored]:
     return found
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """All rows with their values as text; raises `TableError` for a file that cannot be read or has none."""
+    rows = [{name: _text(value) for name, value in row.items()} for _, row in _rows(path)]
+    if not rows:
+        raise TableError(f"{path} has no rows.")
+    return rows
+
+
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Number (from 1) and values of each row; the first character tells JSONL from CSV."""
     try:

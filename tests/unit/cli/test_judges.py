@@ -1,0 +1,54 @@
+"""`judge audit` reads anybody's judgments, finds its columns, and says which it could not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from watchkeeper.cli import main
+
+ROWS = "evaluator,label,winner_noswap,winner_swap,part\na,1,1,1,x\na,2,2,1,x\nb,1,,2,x\nb,2,1,1,y\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "judgments.csv"
+    path.write_text(ROWS)
+    return path
+
+
+def wk(*words: str) -> Result:
+    return CliRunner().invoke(main, ["judge", "audit", *words], catch_exceptions=False)
+
+
+def test_each_judge_is_audited(file: Path) -> None:
+    a, b = json.loads(wk(str(file), "--json").stdout)
+    assert (a["judge"], a["pairs"], a["right"]["value"]) == ("a", 2, 0.75)
+    assert (b["judge"], b["unreadable"], b["right"]["value"]) == ("b", 1, 0)
+    assert "could not be read" in wk(str(file)).stdout
+
+
+def test_columns_are_named_and_rows_filtered(file: Path) -> None:
+    words = ("--verdict", "winner_swap", "--label", "label", "--by", "part", "--where", "part=y", "--json")
+    (found,) = json.loads(wk(str(file), *words).stdout)
+    assert (found["judge"], found["pairs"]) == ("y", 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--label", "gold"), "no column 'gold'; it has: evaluator"),
+        (("--by", "none"), "no column 'none'"),
+        (("--where", "part=z"), "keeps no row"),
+        (("--where", "none=z"), "names no column"),
+        (("--label", "part"), "expected 1 or 2"),
+        (("--verdict", "part"), "the verdict is 'x'"),
+    ],
+)
+def test_what_is_wrong_is_told(file: Path, words: tuple[str, ...], says: str) -> None:
+    done = wk(str(file), *words)
+    assert done.exit_code == 2
+    assert says in done.output
