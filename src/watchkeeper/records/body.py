@@ -19,10 +19,13 @@ class Body(Record):
 
     `name` says what it is: "request" (as the client sent it), "sent" (as it was sent on, only when it differs),
     "reply" (as the upstream answered), "messages.input", "tool.arguments", "feedback.diff" ... `size_bytes` is the
-    length of all chunks joined. `media` is the content type.
+    length of all chunks joined. `media` is the content type. `redactions` is how many places were replaced at capture,
+    by the rules `redacted_by`: with none, these are the very bytes that passed.
     """
 
     name: str
     size_bytes: int
     chunks: tuple[Address, ...] = ()
     media: str = "application/json"
+    redactions: int = 0
+    redacted_by: tuple[str, ...] = ()

@@ -6,7 +6,11 @@ from watchkeeper.records.record import Record
 
 
 class Drop(Record):
-    """A loss that is stated: what (`what`: "span", "body", "frame"), why (`reason`, a code), how many, and when."""
+    """A loss that is stated: what (`what`: "span", "body", "frame"), why (`reason`, a code), how many, and when.
+
+    `door` is where it was lost, `detail` one example. `drop_id` is given by whoever counted it, so that being told
+    twice does no harm.
+    """
 
     what: str
     reason: str
@@ -15,3 +19,4 @@ class Drop(Record):
     last_ns: int
     door: str = "otlp"
     detail: str | None = None
+    drop_id: str = ""

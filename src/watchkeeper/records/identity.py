@@ -31,3 +31,8 @@ class Identity(Record):
     run: str | None = None
     agent: str | None = None
     sources: dict[str, str] = {}
+
+    @property
+    def owner(self) -> str:
+        """Whose payloads these are: the tenant's user, or the tenant where no user is known."""
+        return f"{self.tenant}\x1f{self.user}" if self.user else self.tenant

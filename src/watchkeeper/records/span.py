@@ -34,13 +34,18 @@ class Operation(StrEnum):
 
 
 class Usage(Record):
-    """Tokens of one call. Input includes cached, output includes reasoning; None is unknown, never zero."""
+    """Tokens of one call. Input includes cached, output includes reasoning; None is unknown, never zero.
+
+    `parts` names finer counts that are priced on their own where the provider told them apart (`cache_write_1h_tokens`,
+    `input_audio_tokens`, `web_searches`, ...).
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+    parts: dict[str, int] = {}
 
 
 class Cost(Record):
@@ -78,7 +83,8 @@ class Span(Record):
     counts. `preview` is a short plain-text extract of input and output for lists and search, never the record itself:
     that is in `bodies`, or in the frame named by `origin`. `first_token_ns` and `overhead_ns` are durations: from the
     start to the first content that came back, and the time that was ours rather than the upstream's. `door` says how
-    it came in: gateway, otlp, sdk or import.
+    it came in: gateway, otlp, sdk or import. `duplicate_of` ("trace:span") names the span that counts where two or more
+    tell of the same call; sums leave out the others.
     """
 
     trace_id: str
@@ -110,6 +116,7 @@ class Span(Record):
     http_status: int | None = None
     tool: str | None = None
     tool_call_id: str | None = None
+    duplicate_of: str | None = None
     manifest: str | None = None
     attributes: dict[str, Scalar] = {}
     events: tuple[Happening, ...] = ()
