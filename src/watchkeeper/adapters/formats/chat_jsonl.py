@@ -30,6 +30,8 @@ from watchkeeper.adapters.formats.imported import (
 )
 from watchkeeper.adapters.formats.messages import preview_from
 from watchkeeper.adapters.formats.semconv import count_of, finish_reasons_of, provider_of
+from watchkeeper.analysis.usage import find as usage_in
+from watchkeeper.analysis.usage import read as read_usage
 from watchkeeper.records.identity import Identity, Source
 from watchkeeper.records.ids import digest
 from watchkeeper.records.record import Scalar, as_json
@@ -120,7 +122,7 @@ def _span(row: Row, name: str, fallback_ns: int) -> ImportedSpan:
         fingerprint=_text(response.get("system_fingerprint")),
         stream=request.get("stream") is True,
         finish_reasons=_finish_reasons(response),
-        usage=_usage(response.get("usage") or row.get("usage")),
+        usage=_usage(response.get("usage") or response.get("usageMetadata") or row.get("usage")),
         cost=_cost(row),
         attributes=_attributes(row, request, metadata, assigned),
         preview=preview_from(talk),
@@ -212,20 +214,10 @@ def _times(row: Row, response: Row, fallback_ns: int) -> tuple[int, int | None, 
 def _usage(value: Any) -> Usage:
     if not isinstance(value, dict):
         return Usage()
-    read = _details(value, "prompt_tokens_details", "input_tokens_details")
-    wrote = _details(value, "completion_tokens_details", "output_tokens_details")
-    return Usage(
-        input_tokens=count_of(_first(value, "prompt_tokens", "input_tokens", "input")),
-        output_tokens=count_of(_first(value, "completion_tokens", "output_tokens", "output")),
-        cache_read_tokens=count_of(_first(read, "cached_tokens") or value.get("cache_read_input_tokens")),
-        cache_write_tokens=count_of(_first(read, "cache_write_tokens") or value.get("cache_creation_input_tokens")),
-        reasoning_tokens=count_of(wrote.get("reasoning_tokens")),
-    )
-
-
-def _details(value: Row, *names: str) -> Row:
-    found = _first(value, *names)
-    return found if isinstance(found, dict) else {}
+    usage = usage_in(value)
+    if usage is None:
+        return Usage(input_tokens=count_of(value.get("input")), output_tokens=count_of(value.get("output")))
+    return read_usage(usage).usage()
 
 
 def _finish_reasons(response: Row) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from the page unseen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -52,6 +52,10 @@ _ROLES = {
     "function": "tool",
     "data": "user",
 }
+_SYSTEM = ("system", "instructions", "system_instruction", "systemInstruction")
+_ASKED = ("messages", "input", "contents", "prompt", "query", "question", "new_message", "inputs")
+_THOUGHT_TEXTS = ("thinking", "content", "text", "summary", "reasoning")
+_PAIR_ROLES = frozenset(("system", "human", "user", "ai", "assistant", "developer", "tool"))
 _CALLS = frozenset(("tool_call", "tool_use", "tool-call", "function_call", "custom_tool_call", "server_tool_use"))
 _RESULTS = frozenset(
     ("tool_call_response", "tool_result", "tool-result", "function_call_output", "custom_tool_call_output")
@@ -67,7 +71,48 @@ def conversation_of(request: bytes, reply: bytes) -> Conversation:
     """
     asked = decode_json(request)
     answered = add_up(reply) if looks_streamed(reply) else decode_json(reply)
-    return Conversation(input=tuple(messages_in(asked)), output=tuple(messages_out(answered)))
+    try:
+        inputs, outputs = tuple(messages_in(asked)), tuple(messages_out(answered))
+        return told_once(inputs, outputs)
+    except RecursionError:  # nested deeper than any message is: shown as the text that it is
+        return Conversation(
+            input=(Message(role="user", text=request.decode("utf-8", "replace")),) if request else (),
+            output=(Message(role="assistant", text=reply.decode("utf-8", "replace")),) if reply else (),
+        )
+
+
+def told_once(inputs: tuple[Message, ...], outputs: tuple[Message, ...]) -> Conversation:
+    """A conversation in which nothing stands twice because a framework gave its whole state as the input or the output.
+
+    Output that begins with all of the input is cut to what came after it; input that ends in the answer loses it.
+    """
+    if inputs and len(outputs) > len(inputs):
+        pairs = zip(inputs, outputs, strict=False)
+        if all(one.role == two.role and one.text == two.text for one, two in pairs):
+            outputs = outputs[len(inputs) :]
+    if inputs and outputs and inputs[-1].role == "assistant" and inputs[-1].text == outputs[-1].text != "":
+        inputs = inputs[:-1]
+    return Conversation(input=inputs, output=outputs)
+
+
+def plain_messages(said: Iterable[Message]) -> list[dict[str, Any]]:
+    """Messages of the neutral form as JSON values that `messages_of` reads back alike: OpenAI's message list."""
+    plain = []
+    for message in said:
+        each: dict[str, Any] = {"role": message.role, "content": message.text}
+        if message.tool_calls:
+            each["tool_calls"] = [
+                {"id": c.call_id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+                for c in message.tool_calls
+            ]
+        if message.tool_call_id is not None:
+            each["tool_call_id"] = message.tool_call_id
+        if message.name is not None:
+            each["name"] = message.name
+        if message.reasoning:
+            each["reasoning"] = message.reasoning
+        plain.append(each)
+    return plain
 
 
 def decode_json(data: bytes | str) -> Any:
@@ -83,17 +128,22 @@ def decode_json(data: bytes | str) -> Any:
 def messages_in(value: Any) -> Iterator[Message]:
     """The messages of a request in any shape: a message list, a body that holds one, a prompt, or plain text."""
     if isinstance(value, dict):
-        for key in ("system", "instructions", "system_instruction", "systemInstruction"):
-            if value.get(key):
-                yield from messages_of(value[key], "system")
-        for key in ("messages", "input", "contents", "prompt", "query", "question"):
-            if value.get(key) not in (None, "", []):
-                yield from messages_of(value[key], "user")
+        config = value.get("config")
+        spoken = [each for each in (value, config) if isinstance(each, dict)]
+        system = [each[key] for each in spoken for key in _SYSTEM if each.get(key)]
+        for each in system:
+            yield from messages_of(each, "system")
+        for key in _ASKED:
+            if value.get(key) not in (None, "", [], {}):
+                if key == "inputs" and isinstance(value[key], dict):
+                    yield from messages_in(value[key])
+                else:
+                    yield from messages_of(value[key], "user")
                 return
         if _is_message(value):
             yield from messages_of(value, "user")
             return
-        if not any(value.get(key) for key in ("system", "instructions", "system_instruction", "systemInstruction")):
+        if not system:
             yield Message(role="user", text=text_of(value), raw=value)
         return
     yield from messages_of(value, "user")
@@ -115,7 +165,16 @@ def messages_out(value: Any) -> Iterator[Message]:
             if isinstance(candidate, dict):
                 yield from messages_of(candidate.get("content"), "assistant")
         return
-    for key in ("output", "messages", "message"):
+    said = value.get("content") if isinstance(value.get("messages"), list) else None
+    if said is None and any(key in value for key in ("expected_output", "tasks_output")):
+        said = value.get("raw")
+    if isinstance(said, str) and said:
+        yield Message(role="assistant", text=said, raw=value)  # a framework's whole run, with its answer on top
+        return
+    if isinstance(outputs := value.get("outputs"), dict):
+        yield from messages_out(outputs)
+        return
+    for key in ("output", "messages", "message", "generations"):
         if isinstance(value.get(key), list | Mapping) and value[key]:
             yield from messages_of(value[key], "assistant")
             return
@@ -134,7 +193,9 @@ def messages_of(value: Any, role: str) -> Iterator[Message]:
     if value is None or value == "":
         return
     if isinstance(value, list):
-        if any(isinstance(each, dict) and _is_message(each) for each in value):
+        if _is_pair(value):
+            yield Message(role=str(_ROLES.get(value[0], value[0])), text=value[1], raw=value)
+        elif any(_is_list(each) or (isinstance(each, dict) and _is_message(each)) for each in value):
             for each in value:
                 yield from messages_of(each, role)
         else:
@@ -144,20 +205,51 @@ def messages_of(value: Any, role: str) -> Iterator[Message]:
         yield Message(role=role, text=text_of(value), raw=value)
         return
     inner = value.get("message")
-    if isinstance(inner, dict) and _is_message(inner):
+    if isinstance(inner, dict) and (_is_message(inner) or "lc" in inner):
         yield from messages_of(inner, role)
+        return
+    if isinstance(kept := value.get("kwargs"), dict) and "lc" in value:
+        # A LangChain message that was written out as a constructor: its class says whose it is.
+        name = value["id"][-1] if isinstance(value.get("id"), list) and value["id"] else ""
+        said = str(kept.get("type") or str(name).removesuffix("Chunk").removesuffix("Message") or role).lower()
+        yield from messages_of({**kept, "role": kept.get("role") or said}, role)
         return
     if not _is_message(value):
         yield from _message(value["parts"] if isinstance(value.get("parts"), list) else [value], {}, role, value)
         return
     content = value.get("content")
     if content is None:
-        content = value.get("parts", value.get("body"))
+        content = value.get("parts", value.get("body", value.get("text")))
+    if isinstance(content, str) and content.startswith('[{"'):
+        content = _calls_in(content) or content
     yield from _message(content, value, role, value)
 
 
+def _is_pair(value: list[Any]) -> bool:
+    """Whether a list is a message written as (role, text), as LangChain takes them."""
+    return len(value) == 2 and all(isinstance(each, str) for each in value) and value[0] in _PAIR_ROLES
+
+
+def _is_list(value: Any) -> bool:
+    """Whether a value is a list of messages within a list: one for each prompt of a batch, or (role, text)."""
+    if not isinstance(value, list) or not value:
+        return False
+    return _is_pair(value) or (isinstance(value[0], dict) and (_is_message(value[0]) or "message" in value[0]))
+
+
+def _calls_in(text: str) -> list[Any] | None:
+    """Tool calls that a framework wrote into a message's text; None when the text is something else."""
+    value = decode_json(text)
+    if isinstance(value, list) and all(
+        isinstance(each, dict) and isinstance(each.get("function"), dict) and "name" in each["function"]
+        for each in value
+    ):
+        return value
+    return None
+
+
 def _is_message(value: Mapping[str, Any]) -> bool:
-    if "role" in value:
+    if "role" in value or ("lc" in value and isinstance(value.get("kwargs"), dict)):
         return True
     kind = _kind(value)
     if kind in _CALLS or kind in _RESULTS or kind in _TEXTS or kind in _THOUGHTS:
@@ -201,9 +293,12 @@ class _Parts:
         elif kind in _RESULTS:
             self.results.append(_result(part))
         elif kind in _THOUGHTS:
-            self.thoughts.append(
-                text_of(part.get("thinking") or part.get("content") or part.get("text") or part.get("summary"))
-            )
+            self.thoughts.append(text_of(next((part[key] for key in _THOUGHT_TEXTS if part.get(key)), None)))
+        elif kind == "function" and isinstance(function := part.get("function"), dict):
+            if "arguments" in function or "parameters" not in function:
+                self.calls.append(_call(part))
+            else:
+                self.texts.append(f"[definition of the tool {function.get('name')}]")
         elif isinstance(call := _first(part, "function_call", "functionCall", "toolUse"), dict):
             self.calls.append(_call(call))
         elif isinstance(answer := _first(part, "function_response", "functionResponse", "toolResult"), dict):
@@ -223,7 +318,9 @@ def _message(content: Any, message: Mapping[str, Any], role: str, raw: Any) -> I
         content = [{key: value for key, value in message.items() if key != "content"}]
     for part in content if isinstance(content, list) else [] if content is None else [content]:
         parts.take(part)
-    calls = message.get("tool_calls")
+    calls, extra = message.get("tool_calls"), message.get("additional_kwargs")
+    if not calls and not parts.calls and isinstance(extra, dict):
+        calls = extra.get("tool_calls")
     for call in calls if isinstance(calls, list) else ():
         if isinstance(call, dict):
             parts.calls.append(_call(call))
@@ -231,6 +328,8 @@ def _message(content: Any, message: Mapping[str, Any], role: str, raw: Any) -> I
         parts.calls.append(_call(old))
     said = str(message.get("role") or _event_role(message) or message.get("type") or role).lower()
     said = role if said in _CALLS | _RESULTS | _THOUGHTS | {"message"} else _ROLES.get(said, said)
+    if said == "tool" and parts.calls and not parts.texts:
+        said = "assistant"  # who calls a tool is not the tool
     yield from parts.results
     if parts.texts or parts.calls or parts.thoughts or not parts.results:
         thought = message.get("reasoning_content") or message.get("reasoning") or ""
@@ -256,7 +355,7 @@ def _call(part: Mapping[str, Any]) -> ToolCall:
     if not isinstance(function, dict):
         function = part
     return ToolCall(
-        name=str(function.get("name") or part.get("toolName") or "?"),
+        name=str(function.get("name") or part.get("toolName") or _name(part.get("function")) or "?"),
         arguments=text_of(_first(function, "arguments", "args", "input")),
         call_id=_name(_first(part, "call_id", "id", "toolCallId", "toolUseId")),
     )

@@ -5,18 +5,28 @@ as at the OTLP door and win over Langfuse's own reading; model, tokens and cost 
 input and output become the bodies "messages.input" and "messages.output". A trace whose observations have one root
 needs no span of its own; otherwise it becomes the root.
 
-Limits: Langfuse's tokens of an agent or chain are sums of the calls below it and are not counted again. Two
-instrumentations that reported the same call as two nested generations stay two spans.
+What the observation's attributes say of the conversation is taken where it says more than input and output do, and both
+are kept. Where the attributes hold no token counts and Langfuse counted for itself, `watchkeeper.usage` says so.
+
+Limits: Langfuse's tokens of an agent or chain are sums of the calls below it and are not counted again.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from watchkeeper.adapters.formats.conversation import conversation_of, decode_json
+from watchkeeper.adapters.formats.conversation import (
+    Conversation,
+    Message,
+    conversation_of,
+    decode_json,
+    plain_messages,
+    told_once,
+)
 from watchkeeper.adapters.formats.imported import (
     Imported,
     ImportedSpan,
@@ -26,17 +36,18 @@ from watchkeeper.adapters.formats.imported import (
     span_id_of,
     trace_id_of,
 )
-from watchkeeper.adapters.formats.messages import messages, preview_from
+from watchkeeper.adapters.formats.messages import messages, preview_from, tool_exchange
 from watchkeeper.adapters.formats.semconv import (
     MODEL_OPERATIONS,
-    count_of,
     fields_of,
     finish_reasons_of,
     identity_of,
     operation_of,
     place_of,
     provider_of,
+    response_id_in,
     tool_of,
+    usage_in_details,
     usage_of,
 )
 from watchkeeper.records.identity import Identity, Source
@@ -46,6 +57,8 @@ from watchkeeper.records.span import Cost, Operation, Span, Status, Usage
 
 _LONGEST = 256
 _MOST_ATTRIBUTES = 128
+_LONGEST_LITERAL = 1 << 16
+_OLD_USAGE = {"input": "inputUsage", "output": "outputUsage"}
 _SCORERS = {"ANNOTATION": "person", "API": "api", "EVAL": "langfuse"}
 Row = dict[str, Any]
 
@@ -58,7 +71,24 @@ def looks_like(row: Any) -> bool:
         return "observations" in row or looks_like(row["trace"])
     if "observations" in row and ("timestamp" in row or "trace" in row or "projectId" in row):
         return True
+    if isinstance(row.get("traces"), list) and "observations" in row:
+        return True
+    if "trace_id" in row and "start_time" in row:
+        return any(
+            key in row for key in ("parent_observation_id", "usage_details", "provided_model_name", "project_id")
+        )
     return "traceId" in row and ("startTime" in row or "dataType" in row or "observationId" in row)
+
+
+def _camel(row: Row) -> Row:
+    """A row whose fields are named as in Langfuse's files on object storage (start_time), named as in its API."""
+    if "traceId" in row or "trace_id" not in row:
+        return row
+    named = {}
+    for key, value in row.items():
+        head, *rest = key.split("_")
+        named[head + "".join(word.capitalize() for word in rest)] = value
+    return named
 
 
 def read_rows(rows: Iterable[tuple[int, bytes]]) -> Iterator[Imported]:
@@ -73,7 +103,12 @@ def read_rows(rows: Iterable[tuple[int, bytes]]) -> Iterator[Imported]:
 
 
 def _row(row: Row, line: int) -> Iterator[Imported]:
+    row = _camel(row)
     try:
+        if isinstance(row.get("traces"), list) and "trace" not in row:
+            for each in _regrouped(row):
+                yield from _row(each, line)
+            return
         if "traceId" in row and "startTime" not in row and "name" in row and ("value" in row or "stringValue" in row):
             yield _score(row)
         elif "traceId" in row and "startTime" in row:
@@ -82,6 +117,25 @@ def _row(row: Row, line: int) -> Iterator[Imported]:
             yield from _trace(row, line)
     except WrongRow as error:
         yield Rejected(line=line, reason=str(error))
+
+
+def _regrouped(row: Row) -> Iterator[Row]:
+    """Traces with the observations that were listed beside them all, and what belongs to no trace on its own."""
+    groups: dict[str, list[Row]] = {}
+    rest: list[Row] = []
+    traces = [each for each in row["traces"] if isinstance(each, dict)]
+    for each in traces:
+        groups[str(each.get("id"))] = []
+    found = row.get("observations")
+    for each in found if isinstance(found, list) else ():
+        if isinstance(each, dict):
+            each = _camel(each)
+            groups.get(str(each.get("traceId")), rest).append(each)
+    for each in traces:
+        yield {"trace": each, "observations": groups[str(each.get("id"))]}
+    yield from rest
+    scores = row.get("scores")
+    yield from (each for each in (scores if isinstance(scores, list) else ()) if isinstance(each, dict))
 
 
 def _trace(row: Row, line: int) -> Iterator[Imported]:
@@ -157,12 +211,21 @@ def _observation(row: Row, trace: Row, top: str | None) -> ImportedSpan:
         )
     metadata = _object(row.get("metadata"))
     attributes = _object(metadata.get("attributes"))
-    fields = {"kind_langfuse": row.get("type")} | fields_of(attributes)
+    fields = {"kind_langfuse": row.get("type")} | fields_of(_scalars(metadata)) | fields_of(attributes)
     operation = operation_of(fields)
-    talk, bodies = _talk(row, attributes)
+    answer = _tool_answer(row) if operation == Operation.OTHER else None
+    if answer is not None:
+        operation = Operation.TOOL.value
+        fields = {"tool": answer.name, "tool_call_id": answer.tool_call_id} | fields
+    tool = _text(tool_of(operation, fields)) or (_text(row.get("name")) if operation == Operation.TOOL else None)
+    talk, bodies = _talk(
+        row, attributes, (tool, _text(fields.get("tool_call_id"))) if operation == "execute_tool" else None
+    )
     failed = row.get("level") == "ERROR"
     parent = row.get("parentObservationId")
     first_ns = moment_of(row.get("completionStartTime"))
+    asked, answered = _models(row, fields)
+    usage, counted = _usage(row, fields, operation, bool(attributes))
     span = Span(
         trace_id=trace_id_of(row["traceId"]),
         span_id=span_id_of(row["id"]),
@@ -179,33 +242,103 @@ def _observation(row: Row, trace: Row, top: str | None) -> ImportedSpan:
         revision=1,
         identity=_identity(trace, fields, operation),
         provider=provider_of(fields.get("provider")),
-        request_model=_text(fields.get("request_model")) or _text(row.get("model") or row.get("providedModelName")),
-        response_model=_text(fields.get("response_model")),
-        response_id=_text(fields.get("response_id")),
+        request_model=asked,
+        response_model=answered,
+        response_id=_text(fields.get("response_id")) or _reply_id(row, operation),
         finish_reasons=finish_reasons_of(fields.get("finish_reasons")),
-        usage=_usage(row, fields, operation),
+        usage=usage,
         cost=_cost(row, operation),
         first_token_ns=None if first_ns is None else max(0, first_ns - start_ns),
-        tool=_text(tool_of(operation, fields)) or (_text(row.get("name")) if operation == Operation.TOOL else None),
+        tool=tool,
         tool_call_id=_text(fields.get("tool_call_id")),
-        attributes=_attributes(row, attributes, metadata),
+        attributes=_attributes(row, attributes, metadata) | ({"watchkeeper.usage": counted} if counted else {}),
         preview=preview_from(talk),
     )
     return ImportedSpan(span=span, bodies=bodies)
 
 
-def _talk(row: Row, attributes: Row) -> tuple[Any, tuple[tuple[str, bytes], ...]]:
-    """The conversation to preview, and the input and output as bodies: JSON where they are, else a JSON string."""
+def _scalars(metadata: Row) -> Row:
+    """The plain entries of an observation's metadata, where LangChain's callbacks put model, provider and thread."""
+    return {key: value for key, value in metadata.items() if isinstance(value, str | int) and key != "attributes"}
+
+
+def _models(row: Row, fields: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The model asked for and the one that answered; Langfuse names one, which is the second where both are known."""
+    asked, answered = _text(fields.get("request_model")), _text(fields.get("response_model"))
+    named = _text(row.get("model") or row.get("providedModelName"))
+    if asked is not None and answered is None and named != asked:
+        answered = named
+    return asked or named, answered
+
+
+def _reply_id(row: Row, operation: str) -> str | None:
+    return response_id_in(row.get("output")) if operation in MODEL_OPERATIONS else None
+
+
+def _tool_answer(row: Row) -> Message | None:
+    """The answer of a tool that a framework reported as a plain step; None where the output is not one."""
+    output = _value(row.get("output"))
+    if not isinstance(output, dict) or output.get("type") != "tool" or not output.get("tool_call_id"):
+        return None
+    found = conversation_of(b"", as_json(output)).output
+    return found[0] if found and found[0].role == "tool" else None
+
+
+def _talk(
+    row: Row, attributes: Row, tool: tuple[str | None, str | None] | None = None
+) -> tuple[Conversation, tuple[tuple[str, bytes], ...]]:
+    """The conversation, and what to keep of it as bodies: JSON where it is, else a JSON string.
+
+    The given input and output are kept as they are where they tell the conversation; else the messages that were found
+    in the attributes stand as "messages.*" and what was given beside them as "import.*".
+    """
     given = [_value(row.get("input")), _value(row.get("output"))]
-    bodies = tuple(
-        (name, as_json(value))
-        for name, value in zip(("messages.input", "messages.output"), given, strict=True)
-        if value is not None
+    content = {key: value for key, value in attributes.items() if place_of(key).content}
+    named = {"gen_ai.tool.name": tool[0], "gen_ai.tool.call.id": tool[1]} if tool is not None else {}
+    spoken = messages(attributes | named) if content else Conversation()
+    read = conversation_of(*(as_json(value) if value is not None else b"" for value in given))
+    if tool is not None:
+        read = _as_tool(read, given, tool)
+        spoken = spoken if any(m.tool_calls for m in spoken.input) else Conversation()
+    better = (_says_more(spoken.input, read.input), _says_more(spoken.output, read.output))
+    talk = told_once(
+        spoken.input if better[0] else read.input,
+        spoken.output if better[1] else read.output,
     )
-    talk = conversation_of(*(as_json(value) if value is not None else b"" for value in given))
-    if not talk.input and not talk.output:
-        talk = messages(attributes)
-    return talk, bodies
+    bodies: list[tuple[str, bytes]] = []
+    for side, value, said, wins in zip(("input", "output"), given, (talk.input, talk.output), better, strict=True):
+        if (wins or tool is not None) and said:
+            bodies.append((f"messages.{side}", as_json(plain_messages(said))))
+        if value is not None:
+            bodies.append(
+                (f"{'import' if bodies and bodies[-1][0] == f'messages.{side}' else 'messages'}.{side}", as_json(value))
+            )
+    if content:
+        bodies.append(("attributes", as_json(content)))
+    return talk, tuple(bodies)
+
+
+def _as_tool(read: Conversation, given: list[Any], tool: tuple[str | None, str | None]) -> Conversation:
+    """A tool's input and output as the call of it and its answer."""
+    result = given[1] or None
+    if len(read.output) == 1 and read.output[0].role == "tool":
+        result = read.output[0].text
+    exchange = tool_exchange(tool[0] or "?", tool[1], given[0], result)
+    return exchange if given[0] is not None else Conversation(output=exchange.output)
+
+
+def _says_more(one: tuple[Message, ...], other: tuple[Message, ...]) -> bool:
+    """Whether some messages tell more than others: there at all, in roles rather than one lump, and not fewer."""
+    if not one or _lump(one):
+        return bool(one) and not other
+    return _lump(other) or len(one) > len(other)
+
+
+def _lump(said: tuple[Message, ...]) -> bool:
+    """Whether some messages are none, or one text that nobody divided into messages."""
+    return not said or (
+        len(said) == 1 and not said[0].tool_calls and not (isinstance(said[0].raw, dict) and "role" in said[0].raw)
+    )
 
 
 def _value(value: Any) -> Any:
@@ -214,42 +347,31 @@ def _value(value: Any) -> Any:
         if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "[", '"'):
             break
         value = decode_json(value)
+    if isinstance(value, str) and value.startswith(("{'", "[{'")) and len(value) <= _LONGEST_LITERAL:
+        try:
+            found = ast.literal_eval(value)  # a dictionary that Python wrote out as text
+            as_json(found)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return value
+        return found
     return value
 
 
-def _usage(row: Row, fields: Mapping[str, Any], operation: str) -> Usage:
+def _usage(row: Row, fields: Mapping[str, Any], operation: str, described: bool) -> tuple[Usage, str | None]:
+    """The tokens of a call, and a word where they are Langfuse's own count rather than what the call reported."""
     if operation not in MODEL_OPERATIONS:
-        return Usage()
+        return Usage(), None
     usage = usage_of(fields)
-    details = row.get("usageDetails") if isinstance(row.get("usageDetails"), dict) else row.get("usage")
-    if not isinstance(details, dict):
-        return usage
-    given = {key: count for key, value in details.items() if (count := count_of(value)) is not None}
-    input_tokens, output_tokens = given.get("input"), given.get("output")
-    read, written = _any_of(given, "cache_read", "cached"), _any_of(given, "cache_creation", "cache_write")
-    total, cached = given.get("total"), (read or 0) + (written or 0)
-    if input_tokens is not None and total == input_tokens + (output_tokens or 0) + cached:
-        input_tokens += cached
-    known = [
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_tokens,
-        usage.cache_write_tokens,
-        usage.reasoning_tokens,
-    ]
-    spare = [input_tokens, output_tokens, read, written, _any_of(given, "reasoning")]
-    best = [mine if mine is not None else other for mine, other in zip(known, spare, strict=True)]
-    return Usage(
-        input_tokens=best[0],
-        output_tokens=best[1],
-        cache_read_tokens=best[2],
-        cache_write_tokens=best[3],
-        reasoning_tokens=best[4],
-    )
-
-
-def _any_of(given: Mapping[str, int], *words: str) -> int | None:
-    return next((count for key, count in given.items() for word in words if word in key), None)
+    details = _object(row.get("usageDetails")) or _object(row.get("usage"))
+    if not details:
+        details = {key: row.get(key) for key in ("promptTokens", "completionTokens") if row.get(key)}
+        details |= {name: row.get(key) for name, key in _OLD_USAGE.items() if row.get(key)}
+    spare = usage_in_details(details)
+    names = Usage.__struct_fields__
+    best = {n: getattr(usage, n) if getattr(usage, n) is not None else getattr(spare, n) for n in names}
+    silent = usage.input_tokens is None and usage.output_tokens is None
+    guessed = described and silent and spare != Usage()
+    return Usage(**best), "counted by Langfuse; the span itself does not say" if guessed else None
 
 
 def _cost(row: Row, operation: str) -> Cost | None:

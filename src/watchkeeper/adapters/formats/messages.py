@@ -21,6 +21,7 @@ from watchkeeper.adapters.formats.conversation import (
     messages_of,
     messages_out,
     text_of,
+    told_once,
 )
 
 PREVIEW_CHARACTERS = 300
@@ -29,16 +30,28 @@ _DEEPEST = 12
 _INPUT_JSON = (
     "gen_ai.input.messages", "pydantic_ai.all_messages", "ai.prompt.messages", "ai.prompt", "gen_ai.prompt",
     "langfuse.observation.input", "traceloop.entity.input", "input.value", "gcp.vertex.agent.llm_request",
-    "tool_arguments", "ai.value", "ai.values", "gen_ai.retrieval.query.text",
+    "ai.value", "ai.values", "gen_ai.retrieval.query.text", "gen_ai.input.message", "request_data",
 )  # fmt: skip
 _OUTPUT_JSON = (
     "gen_ai.output.messages", "ai.response.text", "ai.response.object", "gen_ai.completion", "final_result",
     "langfuse.observation.output", "traceloop.entity.output", "output.value", "gcp.vertex.agent.llm_response",
-    "tool_response", "gen_ai.retrieval.documents",
+    "gen_ai.retrieval.documents", "gen_ai.output.message", "response_data",
 )  # fmt: skip
-_ARGUMENTS = ("gen_ai.tool.call.arguments", "ai.toolCall.args", "tool.parameters")
-_RESULTS = ("gen_ai.tool.call.result", "ai.toolCall.result")
-_NUMBERED_IN = ("llm.input_messages.", "gen_ai.prompt.", "llm.prompts.")
+_ARGUMENTS = (
+    "gen_ai.tool.call.arguments", "ai.toolCall.args", "tool_arguments", "gcp.vertex.agent.tool_call_args",
+    "gen_ai.tool.arguments", "tool.parameters",
+)  # fmt: skip
+_RESULTS = (
+    "gen_ai.tool.call.result", "ai.toolCall.result", "tool_response", "gcp.vertex.agent.tool_response",
+    "gen_ai.tool.output",
+)  # fmt: skip
+_TOOL_NAMES = ("gen_ai.tool.name", "ai.toolCall.name", "tool.name")
+_TOOL_CALL_IDS = ("gen_ai.tool.call.id", "ai.toolCall.id", "tool_call.id", "tool_call_id")
+_NOTHING = (None, "", "null", "{}", "None")
+_NUMBERED_DOCUMENTS = ("retrieval.documents.", "reranker.output_documents.")
+_MOST_PIECES_APART = 8
+_PIECE_CHARACTERS = 24
+_NUMBERED_IN = ("llm.input_messages.", "gen_ai.prompt.", "llm.prompts.", "embedding.embeddings.")
 _NUMBERED_OUT = ("llm.output_messages.", "gen_ai.completion.", "llm.completions.")
 
 
@@ -47,10 +60,13 @@ def messages(attributes: Mapping[str, Any], events: Iterable[Mapping[str, Any]] 
     tool = _tool_exchange(attributes)
     if tool is not None:
         return tool
-    said = _from_events([*_listed(attributes.get("all_messages_events") or attributes.get("events")), *events])
-    inputs = tuple(_input(attributes)) or said.input
-    outputs = tuple(_output(attributes)) or said.output
-    return Conversation(input=inputs, output=outputs)
+    try:
+        said = _from_events([*_listed(attributes.get("all_messages_events") or attributes.get("events")), *events])
+        inputs = tuple(_input(attributes)) or said.input
+        outputs = tuple(_output(attributes)) or said.output
+    except RecursionError:  # nested deeper than any message is; the attributes show it as it came
+        return Conversation()
+    return told_once(inputs, outputs)
 
 
 def preview_of(content: Mapping[str, Any]) -> str:
@@ -158,14 +174,16 @@ def _input(attributes: Mapping[str, Any]) -> Iterator[Message]:
 
 
 def _output(attributes: Mapping[str, Any]) -> Iterator[Message]:
-    numbered = list(_numbered_messages(attributes, _NUMBERED_OUT, "assistant"))
+    numbered = list(_numbered_messages(attributes, _NUMBERED_OUT, "assistant")) or list(_documents(attributes))
     if numbered and not attributes.get("gen_ai.output.messages"):
-        yield from numbered
+        yield from _joined(numbered)
         return
     for key in _OUTPUT_JSON:
         if attributes.get(key):
             yield from messages_out(_value(attributes[key]))
             break
+    if thought := attributes.get("ai.response.reasoning"):
+        yield Message(role="assistant", reasoning=text_of(thought), raw=thought)
     if calls := attributes.get("ai.response.toolCalls"):
         yield from messages_of({"role": "assistant", "content": None, "tool_calls": _value(calls)}, "assistant")
 
@@ -175,14 +193,17 @@ def _value(raw: Any) -> Any:
 
 
 def _tool_exchange(attributes: Mapping[str, Any]) -> Conversation | None:
-    arguments = next((attributes[key] for key in _ARGUMENTS if attributes.get(key)), None)
+    arguments = next((attributes[key] for key in _ARGUMENTS if attributes.get(key) not in _NOTHING), None)
     result = next((attributes[key] for key in _RESULTS if attributes.get(key)), None)
+    named = next((attributes[key] for key in _TOOL_NAMES if attributes.get(key)), None)
+    if arguments is None and named is not None and attributes.get("openinference.span.kind", "TOOL") == "TOOL":
+        arguments = attributes.get("input.value")
+    if arguments is None and result is not None and "{}" in (attributes.get(key) for key in _ARGUMENTS):
+        arguments = "{}"
     if arguments is None and result is None:
         return None
-    name = str(
-        attributes.get("gen_ai.tool.name") or attributes.get("ai.toolCall.name") or attributes.get("tool.name") or "?"
-    )
-    found = attributes.get("gen_ai.tool.call.id") or attributes.get("ai.toolCall.id")
+    name = "?" if named is None else str(named)
+    found = next((attributes[key] for key in _TOOL_CALL_IDS if attributes.get(key)), None)
     call_id = None if found is None else str(found)
     call = ToolCall(name=name, arguments=text_of(arguments), call_id=call_id)
     asked = (Message(role="assistant", tool_calls=(call,), raw=arguments),) if arguments is not None else ()
@@ -192,6 +213,40 @@ def _tool_exchange(attributes: Mapping[str, Any]) -> Conversation | None:
     elif attributes.get("output.value"):
         answered = (Message(role="tool", text=text_of(attributes["output.value"]), tool_call_id=call_id, name=name),)
     return Conversation(input=asked, output=answered)
+
+
+def tool_exchange(name: str, call_id: str | None, arguments: Any, result: Any) -> Conversation:
+    """What a tool was asked and what it answered, as the messages that a model would see of it."""
+    call = ToolCall(name=name, arguments=text_of(arguments), call_id=call_id)
+    answer = Message(role="tool", text=text_of(result), tool_call_id=call_id, name=name, raw=result)
+    return Conversation(
+        input=(Message(role="assistant", tool_calls=(call,), raw=arguments),),
+        output=() if result is None else (answer,),
+    )
+
+
+def _documents(attributes: Mapping[str, Any]) -> Iterator[Message]:
+    """The documents that a retriever or reranker gave back, each under its id."""
+    for prefix in _NUMBERED_DOCUMENTS:
+        tree = nested((key[len(prefix) :], value) for key, value in attributes.items() if key.startswith(prefix))
+        for index in sorted(tree, key=_order):
+            found = _unwrapped(tree[index], "document")
+            if isinstance(found, dict):
+                named = found.get("id")
+                yield Message(
+                    role="tool",
+                    text=text_of(found.get("content")),
+                    name=None if named is None else str(named),
+                    raw=found,
+                )
+
+
+def _joined(said: list[Message]) -> list[Message]:
+    """The messages of a reply; the pieces of a stream that were reported as a message each become one."""
+    pieces = [m for m in said if m.role == "assistant" and not m.tool_calls and len(m.text) <= _PIECE_CHARACTERS]
+    if len(said) <= _MOST_PIECES_APART or len(pieces) < len(said) - 1:
+        return said
+    return [Message(role="assistant", text="".join(m.text for m in said), raw=[m.raw for m in said])]
 
 
 def _listed(raw: Any) -> list[Mapping[str, Any]]:
@@ -258,10 +313,10 @@ def nested(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 def _plain_message(item: Mapping[str, Any], role: str) -> dict[str, Any]:
     """A numbered message as one JSON message; OpenInference wraps every level in its own name."""
-    inner = item.get("message")
+    inner = item.get("message") or item.get("embedding") or item.get("prompt")
     message = dict(inner) if isinstance(inner, dict) else dict(item)
     plain: dict[str, Any] = {
-        key: message[key] for key in ("content", "tool_call_id", "name", "reasoning") if key in message
+        key: message[key] for key in ("content", "text", "tool_call_id", "name", "reasoning") if key in message
     }
     plain["role"] = message.get("role") or role
     if isinstance(calls := message.get("tool_calls"), dict):

@@ -10,37 +10,41 @@ and 128 entries, and no message content: the rest is in the frame and on the spa
 
 from __future__ import annotations
 
-import base64
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from watchkeeper.adapters.formats.conversation import Conversation
 from watchkeeper.adapters.formats.messages import messages, preview_of
-from watchkeeper.adapters.formats.otlp_wire import MalformedExport, Stamp, parse, read_stamp
+from watchkeeper.adapters.formats.otlp_attributes import (
+    LONGEST_VALUE,
+    Sorted,
+    any_value,
+    read_attributes,
+    read_messages,
+)
+from watchkeeper.adapters.formats.otlp_wire import MalformedExport, Stamp, parse, parse_coarsely, read_stamp
 from watchkeeper.adapters.formats.semconv import (
-    PLACES,
-    PLAIN,
+    PREVIEW,
     finish_reasons_of,
     identity_of,
     operation_of,
-    place_of,
     provider_of,
+    response_id_in,
     tool_of,
     usage_for,
 )
 from watchkeeper.records.drop import Drop
 from watchkeeper.records.identity import Identity
 from watchkeeper.records.record import Record, Scalar, as_json
-from watchkeeper.records.span import NOWHERE, Happening, Origin, Span, Status
+from watchkeeper.records.span import NOWHERE, Cost, Happening, Origin, Span, Status
 
 __all__ = ["Checked", "Decoded", "MalformedExport", "Rejection", "check", "decode", "records_of", "span_at", "span_of"]
 
-LONGEST_VALUE = 256
-MOST_ATTRIBUTES = 128
 MOST_EVENTS = 1_000
 LONGEST_MESSAGE = 1_000
+LONGEST_PREVIEW = 1_000
 AHEAD_NS = 10 * 60 * 1_000_000_000
 # 2010-01-01: no such span was made before it; a clock that was never set says 1970.
 EARLIEST_NS = 1_262_304_000_000_000_000
@@ -48,9 +52,8 @@ _LATEST_NS = (1 << 63) - 1
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 _CLIENT = 3
 _RESOURCE_KEPT = ("service.version", "service.namespace", "deployment.environment.name", "deployment.environment")
-_place = PLACES.get
 _STATUS = {0: Status.UNSET.value, 1: Status.OK.value, 2: Status.ERROR.value}
-_OPEN, _UNSET = Status.OPEN.value, Status.UNSET.value
+_OPEN, _UNSET, _DENIED = Status.OPEN.value, Status.UNSET.value, Status.DENIED.value
 
 
 class Checked(NamedTuple):
@@ -96,25 +99,42 @@ def decode(payload: bytes, received_ns: int = 0, origin: Origin = NOWHERE) -> De
     fields, attributes and preview; their events and content are read from the frame by `span_of` and `span_at`.
     """
     stamp = read_stamp(payload) or Stamp(received_ns=received_ns)
+    try:
+        return _decoded(parse_coarsely(payload), stamp, origin, read_attributes)
+    except (MalformedExport, UnicodeDecodeError):  # what protobuf says of the whole counts
+        return _decoded(parse(payload), stamp, origin, read_messages)
+
+
+def _decoded(request: Any, stamp: Stamp, origin: Origin, read: Callable[[Any, dict[str, Scalar]], Sorted]) -> Decoded:
     spans: list[Span] = []
     rejections: list[Rejection] = []
     seen: set[bytes] = set()
-    for item, (span, shared) in enumerate(_walk(parse(payload))):
+    writer, segment, offset = origin.writer, origin.segment, origin.offset
+    for item, (span, shared) in enumerate(_walk(request)):
         if reason := _wrong(span, seen):
             rejections.append(Rejection(index=item, reason=reason))
         else:
-            here = Origin(writer=origin.writer, segment=origin.segment, offset=origin.offset, item=item)
-            spans.append(_span(span, shared, stamp, here))
+            here = Origin(writer=writer, segment=segment, offset=offset, item=item)
+            kept = dict(shared.kept)
+            spans.append(_span(span, shared, stamp, here, (kept, *read(span.attributes, kept))))
     return Decoded(spans, rejections)
 
 
 def records_of(payload: bytes, origin: Origin, received_ns: int) -> tuple[Record, ...]:
-    """What the ingester indexes of an export's frame: its spans, and one drop for each reason of rejection."""
+    """What the ingester indexes of an export's frame: its spans, and one drop for each reason of rejection.
+
+    What an exporter says that it left out itself (`dropped_attributes_count` and its like) is a drop too.
+    """
     spans, rejections = decode(payload, received_ns, origin)
     drops = [
         Drop(what="span", reason=reason, count=count, first_ns=received_ns, last_ns=received_ns, door="otlp")
         for reason, count in sorted(Counter(each.reason for each in rejections).items())
     ]
+    for what in ("attributes", "events", "links"):
+        left_out = sum(int(span.attributes.get(f"otel.dropped_{what}_count") or 0) for span in spans)
+        if left_out:
+            reason, at_ns = "left_out_by_exporter", received_ns
+            drops.append(Drop(what=what, reason=reason, count=left_out, first_ns=at_ns, last_ns=at_ns, door="otlp"))
     return (*spans, *drops)
 
 
@@ -126,7 +146,9 @@ def span_of(payload: bytes, origin: Origin) -> Span:
             f"Item {origin.item} of this export was rejected ({reason}), so there is no span to show."
         )
     stamp = read_stamp(payload) or Stamp()
-    return _span(span, shared, stamp, origin, tuple(_happenings(span)))
+    kept = dict(shared.kept)
+    told = (kept, *read_messages(span.attributes, kept))
+    return _span(span, shared, stamp, origin, told, tuple(_happenings(span)))
 
 
 def span_at(payload: bytes, item: int) -> tuple[dict[str, Any], tuple[Happening, ...], Conversation]:
@@ -135,13 +157,15 @@ def span_at(payload: bytes, item: int) -> tuple[dict[str, Any], tuple[Happening,
     The attributes include the resource's (as "resource.<name>"), the scope's and the links ("otel.links").
     """
     span, shared = _item(payload, item)
-    attributes: dict[str, Any] = {kv.key: _any(kv.value) for kv in span.attributes}
-    attributes |= {f"resource.{kv.key}": _any(kv.value) for kv in shared.resource.attributes}
+    attributes: dict[str, Any] = {kv.key: any_value(kv.value) for kv in span.attributes}
+    attributes |= {f"resource.{kv.key}": any_value(kv.value) for kv in shared.resource.attributes}
     if shared.scope:
         attributes["otel.scope.name"] = shared.scope
     if span.links:
         attributes["otel.links"] = [f"{link.trace_id.hex()}:{link.span_id.hex()}" for link in span.links]
-    events = [{"event.name": event.name} | {kv.key: _any(kv.value) for kv in event.attributes} for event in span.events]
+    events = [
+        {"event.name": event.name} | {kv.key: any_value(kv.value) for kv in event.attributes} for event in span.events
+    ]
     return attributes, tuple(_happenings(span)), messages(attributes, events)
 
 
@@ -158,7 +182,7 @@ class _Shared(NamedTuple):
 def _walk(request: Any) -> Iterator[tuple[Any, _Shared]]:
     known: dict[Any, Identity] = {}
     for resource_spans in request.resource_spans:
-        named = {kv.key: _any(kv.value) for kv in resource_spans.resource.attributes}
+        named = {kv.key: any_value(kv.value) for kv in resource_spans.resource.attributes}
         service = named.get("service.name")
         kept: dict[str, Scalar] = {
             key: named[key][:LONGEST_VALUE] for key in _RESOURCE_KEPT if isinstance(named.get(key), str)
@@ -194,9 +218,14 @@ def _wrong(span: Any, seen: set[bytes]) -> str | None:
     return "duplicate_span_id" if len(seen) == known else None
 
 
-def _span(span: Any, shared: _Shared, stamp: Stamp, origin: Origin, events: tuple[Happening, ...] = ()) -> Span:
-    kept = dict(shared.kept)
-    fields, content = _read_attributes(span.attributes, kept)
+_Told = tuple[dict[str, Scalar], dict[str, Any], dict[str, Any]]
+"""What the attributes of a span say: the map, the fields, the content."""
+
+
+def _span(
+    span: Any, shared: _Shared, stamp: Stamp, origin: Origin, told: _Told, events: tuple[Happening, ...] = ()
+) -> Span:
+    kept, fields, content = told
     status = span.status
     code = status.code
     if events_sent := span.events:
@@ -207,7 +236,7 @@ def _span(span: Any, shared: _Shared, stamp: Stamp, origin: Origin, events: tupl
         marks.append("parent_invalid")
         parent = b""
     _mark(span, kept, marks)
-    operation = operation_of(fields)
+    operation, imported = operation_of(fields), stamp.door == "import"
     return Span(
         trace_id=span.trace_id.hex(),
         span_id=span.span_id.hex(),
@@ -216,7 +245,7 @@ def _span(span: Any, shared: _Shared, stamp: Stamp, origin: Origin, events: tupl
         end_ns=end_ns,
         name=span.name[:LONGEST_VALUE],
         operation=operation,
-        status=_OPEN if end_ns is None else _STATUS.get(code, _UNSET),
+        status=_OPEN if end_ns is None else _STATUS.get(code, _UNSET) if not imported else _own_status(fields, code),
         error_type=_text(fields.get("error_type")),
         message=status.message[:LONGEST_MESSAGE] or None,
         door=stamp.door,
@@ -226,7 +255,7 @@ def _span(span: Any, shared: _Shared, stamp: Stamp, origin: Origin, events: tupl
         provider=provider_of(fields.get("provider")),
         request_model=_text(fields.get("request_model")),
         response_model=_text(fields.get("response_model")),
-        response_id=_text(fields.get("response_id")),
+        response_id=_text(fields.get("response_id") or response_id_in(content.get("output.value"))),
         fingerprint=_text(fields.get("fingerprint")),
         stream=fields.get("stream") is True,
         finish_reasons=finish_reasons_of(fields.get("finish_reasons")),
@@ -235,58 +264,12 @@ def _span(span: Any, shared: _Shared, stamp: Stamp, origin: Origin, events: tupl
         http_status=_http_status(fields.get("http_status")),
         tool=_text(tool_of(operation, fields)),
         tool_call_id=_text(fields.get("tool_call_id")),
+        cost=_own_cost(fields) if imported else None,
         attributes=kept,
         events=events,
-        preview=preview_of(content),
+        preview=str(content.pop(PREVIEW, ""))[:LONGEST_PREVIEW] or preview_of(content),
         origin=origin,
     )
-
-
-def _read_attributes(attributes: Iterable[Any], kept: dict[str, Scalar]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Walk a span's attributes once: into the map, the fields (the best name wins) and the content."""
-    fields: dict[str, Any] = {}
-    content: dict[str, Any] = {}
-    ranks: dict[str, int] = {}
-    unindexed = 0
-    for kv in attributes:
-        key = kv.key
-        place = _place(key) or place_of(key)
-        value = kv.value
-        text = value.string_value  # asking which kind it is costs more than reading the most common one
-        if text:
-            value = text
-        else:
-            value = _other(value)
-            if value.__class__ is list or value.__class__ is dict:
-                text = as_json(value).decode()
-        if place is not PLAIN:
-            if place.content:
-                content[key] = value
-                continue
-            field = place.field
-            if field is None:
-                unindexed += 1
-                continue
-            if value is not None and place.rank < ranks.get(field, 99):
-                ranks[field] = place.rank
-                fields[field] = value
-        if len(text) > LONGEST_VALUE:
-            unindexed += 1
-        else:
-            kept[key] = text or value
-    if len(kept) > MOST_ATTRIBUTES:
-        unindexed += _cut(kept)
-    if unindexed:
-        kept["watchkeeper.unindexed_attributes"] = unindexed
-    return fields, content
-
-
-def _cut(kept: dict[str, Scalar]) -> int:
-    """Leave the first entries in the map; returns how many went."""
-    surplus = list(kept)[MOST_ATTRIBUTES:]
-    for key in surplus:
-        del kept[key]
-    return len(surplus)
 
 
 def _read_events(events: Any, failed: bool, fields: dict[str, Any], content: dict[str, Any]) -> None:
@@ -295,10 +278,10 @@ def _read_events(events: Any, failed: bool, fields: dict[str, Any], content: dic
     for event in events[:MOST_EVENTS]:
         name = event.name
         if name == "exception" and failed and "error_type" not in fields:
-            named = {kv.key: _any(kv.value) for kv in event.attributes}
+            named = {kv.key: any_value(kv.value) for kv in event.attributes}
             fields["error_type"] = named.get("exception.type")
         elif name.startswith("gen_ai.") and not content:
-            said.append({"event.name": name} | {kv.key: _any(kv.value) for kv in event.attributes})
+            said.append({"event.name": name} | {kv.key: any_value(kv.value) for kv in event.attributes})
     if said:
         content["events"] = said
 
@@ -354,9 +337,22 @@ def _happenings(span: Any) -> Iterator[Happening]:
     for event in span.events[:MOST_EVENTS]:
         attributes: dict[str, Scalar] = {}
         for kv in event.attributes:
-            value = _any(kv.value)
+            value = any_value(kv.value)
             attributes[kv.key] = as_json(value).decode() if isinstance(value, list | dict) else value
         yield Happening(name=event.name, at_ns=min(event.time_unix_nano, _LATEST_NS), attributes=attributes)
+
+
+def _own_status(fields: Mapping[str, Any], code: int) -> str:
+    """The status of a span of our own export, which knows one more than OTLP."""
+    return _DENIED if fields.get("own_status") == _DENIED else _STATUS.get(code, _UNSET)
+
+
+def _own_cost(fields: Mapping[str, Any]) -> Cost | None:
+    """The cost that an export of ours states. A file that somebody imports may say it, a sender may not."""
+    usd = fields.get("cost_usd")
+    if isinstance(usd, int | float) and not isinstance(usd, bool) and 0 <= usd < 1e9:
+        return Cost(usd=float(usd), source=str(fields.get("cost_source") or "the imported file"))
+    return None
 
 
 def _first_token(fields: Mapping[str, Any]) -> int | None:
@@ -378,22 +374,3 @@ def _text(value: Any) -> str | None:
     if value is None or value == "":
         return None
     return value[:LONGEST_VALUE] if isinstance(value, str) else str(value)[:LONGEST_VALUE]
-
-
-def _any(value: Any) -> Any:
-    """An AnyValue as a plain value: scalars, lists, mappings, bytes as base64 text."""
-    return value.string_value or _other(value)
-
-
-def _other(value: Any) -> Any:
-    """An AnyValue that is no text, or empty text."""
-    which = value.WhichOneof("value")
-    if which == "int_value":
-        return value.int_value
-    if which == "array_value":
-        return [_any(each) for each in value.array_value.values]
-    if which == "kvlist_value":
-        return {each.key: _any(each.value) for each in value.kvlist_value.values}
-    if which == "bytes_value":
-        return base64.b64encode(value.bytes_value).decode()
-    return None if which is None else getattr(value, which)

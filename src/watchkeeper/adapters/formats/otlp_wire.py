@@ -8,6 +8,7 @@ door always writes it, so a client that sends such a field itself changes nothin
 from __future__ import annotations
 
 import base64
+import re
 from functools import cache
 from typing import Any
 
@@ -58,28 +59,96 @@ def parse(payload: bytes) -> Any:
         ) from error
 
 
+@cache
+def _coarse_type() -> Any:
+    """The request's type with the attributes of spans left as bytes, in a descriptor pool of its own."""
+    from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from google.protobuf.message_factory import GetMessageClass
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+    from opentelemetry.proto.common.v1 import common_pb2
+    from opentelemetry.proto.resource.v1 import resource_pb2
+    from opentelemetry.proto.trace.v1 import trace_pb2
+
+    pool = DescriptorPool()
+    for each in (common_pb2, resource_pb2, trace_pb2, trace_service_pb2):
+        file = FileDescriptorProto()
+        each.DESCRIPTOR.CopyToProto(file)
+        if each is trace_pb2:
+            span = next(message for message in file.message_type if message.name == "Span")
+            attributes = next(field for field in span.field if field.name == "attributes")
+            attributes.type = FieldDescriptorProto.TYPE_BYTES
+            attributes.ClearField("type_name")
+        pool.AddSerializedFile(file.SerializeToString())
+    return GetMessageClass(pool.FindMessageTypeByName(_request_type().DESCRIPTOR.full_name))
+
+
+def parse_coarsely(payload: bytes) -> Any:
+    """The request in some bytes, with each attribute of a span as the bytes of its `KeyValue`, unread and unchecked.
+
+    Most attributes of a program's spans are the same bytes again and again, so reading them once is enough. Raises
+    `MalformedExport` as `parse` does, but not for what is wrong within an attribute.
+    """
+    try:
+        return _coarse_type().FromString(payload)
+    except _decode_error() as error:
+        raise MalformedExport(f"These {len(payload)} bytes are no OTLP trace export: {error}.") from error
+
+
+@cache
+def _key_value_type() -> Any:
+    from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+    return KeyValue
+
+
+def parse_attribute(raw: bytes) -> Any:
+    """The `KeyValue` in some bytes; raises `MalformedExport`."""
+    try:
+        return _key_value_type().FromString(raw)
+    except _decode_error() as error:
+        raise MalformedExport(f"These {len(raw)} bytes are no attribute: {error}.") from error
+
+
 def from_json(body: bytes) -> bytes:
     """The protobuf bytes of an export sent as OTLP JSON (ids in hex); raises `MalformedExport` when it is none."""
+    return json_to_message(body, _request_type(), ("resourceSpans", "scopeSpans", "spans"), "trace")
+
+
+def parse_as(kind: Any, payload: bytes, word: str) -> Any:
+    """The request of another signal in some bytes; raises `MalformedExport` when they are cut or something else."""
+    try:
+        return kind.FromString(payload)
+    except _decode_error() as error:
+        raise MalformedExport(
+            f"These {len(payload)} bytes are no OTLP {word} export, or are cut off: {error}."
+        ) from error
+
+
+def json_to_message(body: bytes, kind: Any, levels: tuple[str, str, str], word: str) -> bytes:
+    """The protobuf bytes of a request of type `kind` sent as OTLP JSON, whose items with ids lie `levels` deep."""
     from google.protobuf.json_format import ParseDict, ParseError
 
     try:
         value = msgspec.json.decode(body, type=dict[str, Any])
+        _ids_to_base64(value, levels)
+        message: Any = ParseDict(value, kind(), ignore_unknown_fields=True)
+        data: bytes = message.SerializeToString()
+    except RecursionError as error:
+        raise MalformedExport(f"This JSON is nested deeper than any OTLP {word} export.") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise MalformedExport(f"This body is not the JSON object of an OTLP export: {error}.") from error
-    _ids_to_base64(value)
-    try:
-        message: Any = ParseDict(value, _request_type()(), ignore_unknown_fields=True)
-    except (ParseError, TypeError, ValueError) as error:
-        raise MalformedExport(f"This JSON is no OTLP trace export: {str(error)[:300]}.") from error
-    data: bytes = message.SerializeToString()
+        raise MalformedExport(f"This body is not the JSON object of an OTLP {word} export: {error}.") from error
+    except (ParseError, TypeError, ValueError, AttributeError, _decode_error()) as error:
+        raise MalformedExport(f"This JSON is no OTLP {word} export: {str(error)[:300]}.") from error
     return data
 
 
-def _ids_to_base64(value: Any) -> None:
+def _ids_to_base64(value: Any, levels: tuple[str, str, str]) -> None:
     """Turn the hex ids of OTLP JSON into the base64 that protobuf's JSON reader expects, in place."""
-    for resource_spans in _lists(value, "resourceSpans", "resource_spans"):
-        for scope_spans in _lists(resource_spans, "scopeSpans", "scope_spans"):
-            for span in _lists(scope_spans, "spans"):
+    names = [(name, re.sub("([A-Z])", r"_\1", name).lower()) for name in levels]
+    for resource_spans in _lists(value, *names[0]):
+        for scope_spans in _lists(resource_spans, *names[1]):
+            for span in _lists(scope_spans, *names[2]):
                 _convert(span, "traceId", "trace_id", "spanId", "span_id", "parentSpanId", "parent_span_id")
                 for link in _lists(span, "links"):
                     _convert(link, "traceId", "trace_id", "spanId", "span_id")

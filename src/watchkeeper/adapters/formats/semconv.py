@@ -10,9 +10,11 @@ sessions. Where two names disagree within one span the first in the table wins a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from watchkeeper.adapters.formats.conversation import decode_json
 from watchkeeper.records.identity import Identity, Source
 from watchkeeper.records.span import Operation, Usage
 
@@ -23,13 +25,19 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "kind_vercel": ("ai.operationId",),
     "kind_langfuse": ("langfuse.observation.type",),
     "request_type": ("llm.request.type",),
-    "provider": ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system", "ai.model.provider"),
+    "kind_langsmith": ("langsmith.span.kind", "ls_run_type"),
+    "agent_model": ("model_name",),
+    "target": ("target",),
+    "provider": (
+        "gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system", "ai.model.provider", "ls_provider",
+        "metadata.ls_provider",
+    ),
     "request_model": (
         "gen_ai.request.model", "llm.request.model", "llm.model_name", "embedding.model_name", "reranker.model_name",
-        "ai.model.id", "langfuse.observation.model.name",
+        "ai.model.id", "langfuse.observation.model.name", "ls_model_name", "metadata.ls_model_name", "llm.model",
     ),
     "response_model": ("gen_ai.response.model", "llm.response.model", "ai.response.model"),
-    "response_id": ("gen_ai.response.id", "ai.response.id"),
+    "response_id": ("gen_ai.response.id", "ai.response.id", "llm.response.id", "gen_ai.openai.response.id"),
     "fingerprint": (
         "openai.response.system_fingerprint", "gen_ai.openai.response.system_fingerprint",
         "gen_ai.response.system_fingerprint",
@@ -41,32 +49,44 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     "stream": ("gen_ai.request.stream", "llm.is_streaming", "gen_ai.is_streaming"),
     "first_chunk_s": ("gen_ai.response.time_to_first_chunk", "gen_ai.server.time_to_first_token"),
-    "first_chunk_ms": ("ai.response.msToFirstChunk",),
+    "first_chunk_ms": ("ai.response.msToFirstChunk", "ai.stream.msToFirstChunk"),
     "input_tokens": (
         "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens", "llm.token_count.prompt",
-        "ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens",
+        "ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens", "gen_ai.usage.details.input_tokens",
+        "embedding.token_count",
     ),
     "output_tokens": (
         "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens",
         "llm.token_count.completion", "ai.usage.outputTokens", "ai.usage.completionTokens",
+        "gen_ai.usage.details.output_tokens",
     ),
     "cache_read_tokens": (
         "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens",
         "gen_ai.usage.details.cache_read_tokens", "llm.token_count.prompt_details.cache_read",
-        "llm.usage.cache_read_input_tokens", "ai.usage.cachedInputTokens",
+        "llm.usage.cache_read_input_tokens", "ai.usage.cachedInputTokens", "ai.usage.inputTokenDetails.cacheReadTokens",
+        "gen_ai.usage.input_tokens.cached", "gen_ai.usage.input_token_details.cache_read",
+        "gen_ai.usage.details.cached_tokens", "gen_ai.usage.cached_input_tokens",
     ),
     "cache_write_tokens": (
         "gen_ai.usage.cache_write.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
         "gen_ai.usage.cache_creation_input_tokens", "gen_ai.usage.details.cache_write_tokens",
         "llm.token_count.prompt_details.cache_write", "llm.usage.cache_creation_input_tokens",
+        "ai.usage.inputTokenDetails.cacheWriteTokens", "gen_ai.usage.input_token_details.cache_creation",
+        "gen_ai.usage.details.cache_creation_tokens", "gen_ai.usage.cache_write_input_tokens",
     ),
     "reasoning_tokens": (
         "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens",
         "gen_ai.usage.details.reasoning_tokens",
         "llm.token_count.completion_details.reasoning", "llm.usage.reasoning_tokens", "ai.usage.reasoningTokens",
+        "ai.usage.outputTokenDetails.reasoningTokens", "gen_ai.usage.output_token_details.reasoning",
+        "gen_ai.usage.output_tokens.reasoning", "gen_ai.usage.reasoning_output_tokens",
     ),
+    "usage_details": ("langfuse.observation.usage_details",),
+    "cost_usd": ("watchkeeper.cost.usd",),
+    "cost_source": ("watchkeeper.cost.source",),
+    "own_status": ("watchkeeper.status",),
     "tool": ("gen_ai.tool.name", "tool.name", "ai.toolCall.name"),
-    "tool_call_id": ("gen_ai.tool.call.id", "tool_call.id", "ai.toolCall.id"),
+    "tool_call_id": ("gen_ai.tool.call.id", "tool_call.id", "ai.toolCall.id", "tool_call_id", "tool.call_id"),
     "agent": (
         "watchkeeper.agent", "gen_ai.agent.name", "agent.name", "agent_name", "traceloop.agent.name", "gen_ai.agent.id",
         "ai.telemetry.functionId",
@@ -75,19 +95,24 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "session": (
         "watchkeeper.session", "session.id", "gen_ai.conversation.id", "langfuse.session.id",
         "traceloop.association.properties.session_id", "traceloop.association.properties.thread_id",
-        "ai.telemetry.metadata.sessionId",
+        "ai.telemetry.metadata.sessionId", "gcp.vertex.agent.session_id", "thread_id", "metadata.thread_id",
+        "langfuse.trace.metadata.thread_id", "ls_thread_id",
     ),
     "run": ("watchkeeper.run", "gen_ai.run.id"),
     "user": (
         "watchkeeper.user", "user.id", "enduser.id", "langfuse.user.id", "traceloop.association.properties.user_id",
-        "ai.telemetry.metadata.userId",
+        "ai.telemetry.metadata.userId", "gcp.vertex.agent.user_id",
     ),
     "error_type": ("error.type", "exception.type"),
     "http_status": ("http.response.status_code", "http.status_code"),
 }  # fmt: skip
 
+PREVIEW = "watchkeeper.preview"
+"""The preview of a span whose content was taken out of its export since."""
+
 CONTENT = frozenset(
     (
+        PREVIEW,
         "gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions", "gen_ai.tool.definitions",
         "gen_ai.tool.call.arguments", "gen_ai.tool.call.result", "gen_ai.retrieval.documents",
         "gen_ai.retrieval.query.text", "gen_ai.prompt", "gen_ai.completion", "input.value", "output.value",
@@ -96,6 +121,10 @@ CONTENT = frozenset(
         "ai.value", "ai.values", "langfuse.observation.input", "langfuse.observation.output", "langfuse.trace.input",
         "langfuse.trace.output", "tool.parameters", "tool_arguments", "tool_response", "all_messages_events",
         "pydantic_ai.all_messages", "events", "final_result", "exception.stacktrace", "db.query.text", "db.statement",
+        "gcp.vertex.agent.llm_request", "gcp.vertex.agent.llm_response", "gcp.vertex.agent.tool_call_args",
+        "gcp.vertex.agent.tool_response", "gcp.vertex.agent.data", "ai.response.reasoning", "ai.prompt.system",
+        "gen_ai.tool.arguments", "gen_ai.tool.output", "gen_ai.content.prompt", "gen_ai.content.completion", "thought",
+        "gen_ai.input.message", "gen_ai.output.message", "request_data", "response_data", "ai.response.toolResults",
     )
 )  # fmt: skip
 """Attributes that hold what was said: they stay in the frame and never enter the attribute map."""
@@ -113,7 +142,7 @@ _OPERATIONS = {
     "chat": "chat", "generate_content": "chat", "text_completion": "text_completion", "embeddings": "embeddings",
     "retrieval": "retrieval", "create_agent": "create_agent", "invoke_agent": "invoke_agent",
     "execute_tool": "execute_tool", "invoke_workflow": "invoke_workflow", "plan": "plan",
-    "completion": "text_completion",
+    "completion": "text_completion", "passthrough": "passthrough",
     "embedding": "embeddings", "rerank": "other", "responses": "chat", "message": "chat",
 }  # fmt: skip
 _OPENINFERENCE = {
@@ -124,6 +153,10 @@ _LANGFUSE = {
     "GENERATION": "chat", "EMBEDDING": "embeddings", "RETRIEVER": "retrieval", "TOOL": "execute_tool",
     "AGENT": "invoke_agent", "CHAIN": "other",
 }  # fmt: skip
+_LANGSMITH = {
+    "llm": "chat", "chain": "other", "tool": "execute_tool", "retriever": "retrieval", "embedding": "embeddings",
+}  # fmt: skip
+_BEEAI_TOOL = re.compile(r"tool\.(?:[\w-]+\.)*(?P<name>[\w-]+)\.(?:start|success|error|retry|finish)")
 _PROVIDERS = {
     "az.ai.openai": "azure.ai.openai", "azure": "azure.ai.openai", "azure_openai": "azure.ai.openai",
     "az.ai.inference": "azure.ai.inference", "vertex_ai": "gcp.vertex_ai", "vertexai": "gcp.vertex_ai",
@@ -132,6 +165,8 @@ _PROVIDERS = {
     "gcp.gen_ai": "gcp.gen_ai", "aws": "aws.bedrock", "bedrock": "aws.bedrock", "amazon-bedrock": "aws.bedrock",
     "xai": "x_ai", "mistralai": "mistral_ai", "mistral": "mistral_ai", "watsonx": "ibm.watsonx.ai",
     "watson": "ibm.watsonx.ai", "moonshot": "moonshot_ai", "gcp.vertex.agent": "gcp.vertex_ai",
+    "google_genai": "gcp.gemini", "google_vertexai": "gcp.vertex_ai", "azure-openai": "azure.ai.openai",
+    "amazon_bedrock": "aws.bedrock", "bedrock_converse": "aws.bedrock",
 }  # fmt: skip
 _FINISH = {
     "tool_call": "tool_calls", "tool_use": "tool_calls", "tool-calls": "tool_calls", "function_call": "tool_calls",
@@ -199,12 +234,17 @@ def operation_of(fields: Mapping[str, Any]) -> str:
         return _OPENINFERENCE.get(str(kind).upper(), Operation.OTHER.value)
     if (kind := fields.get("request_type")) is not None:
         return _OPERATIONS.get(str(kind), Operation.OTHER.value)
+    if (kind := fields.get("kind_langsmith")) is not None:
+        return _LANGSMITH.get(str(kind).lower(), Operation.OTHER.value)
     if (kind := fields.get("kind_traceloop")) is not None:
         return _TRACELOOP.get(str(kind), Operation.OTHER.value)
     if (kind := fields.get("kind_vercel")) is not None:
         return _vercel_operation(str(kind))
-    if (kind := fields.get("kind_langfuse")) is not None:
-        return _LANGFUSE.get(str(kind).upper(), Operation.OTHER.value)
+    kind = _LANGFUSE.get(str(fields.get("kind_langfuse")).upper())
+    if kind is not None and ("tool" not in fields or kind != Operation.OTHER.value):
+        return kind
+    if "agent_model" in fields and "agent" in fields and "tool" not in fields:
+        return Operation.AGENT.value  # a run of a Pydantic AI agent before it named its operation
     if (
         "input_tokens" in fields
         and "output_tokens" in fields
@@ -270,6 +310,46 @@ def count_of(value: Any) -> int | None:
     return int(number) if 0 <= number < 1 << 53 and number == int(number) else None
 
 
+_RESPONSE_ID = re.compile(r'\s*\{\s*"id"\s*:\s*"((?:chatcmpl|cmpl|resp|msg|gen)[-_][\w-]{6,120})"')
+
+
+def response_id_in(reply: Any) -> str | None:
+    """The id at the head of a provider's reply that was kept as JSON text, for emitters that give it nowhere else."""
+    found = _RESPONSE_ID.match(reply) if isinstance(reply, str) else None
+    return found[1] if found else None
+
+
+def usage_in_details(given: Mapping[str, Any]) -> Usage:
+    """Tokens from Langfuse's usage details, which name each part in its own way and may leave cached ones out."""
+    counts = {str(key): count for key, value in given.items() if (count := count_of(value)) is not None}
+    input_tokens = _named(counts, "input", "promptTokens", "prompt_tokens", "input_tokens")
+    output_tokens = _named(counts, "output", "completionTokens", "completion_tokens", "output_tokens")
+    total = _named(counts, "total", "totalTokens", "total_tokens")
+    read, written = _holding(counts, "cache_read", "cached"), _holding(counts, "cache_creation", "cache_write")
+    cached, reasoning = (read or 0) + (written or 0), _holding(counts, "reasoning")
+    if input_tokens is not None and cached:
+        apart = total is not None and total == input_tokens + (output_tokens or 0) + cached
+        if apart or cached > input_tokens:
+            input_tokens += cached
+    if output_tokens is not None and reasoning is not None and reasoning > output_tokens:
+        output_tokens += reasoning
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=reasoning,
+    )
+
+
+def _named(counts: Mapping[str, int], *names: str) -> int | None:
+    return next((counts[name] for name in names if name in counts), None)
+
+
+def _holding(counts: Mapping[str, int], *words: str) -> int | None:
+    return next((count for key, count in counts.items() for word in words if word in key), None)
+
+
 def usage_of(fields: Mapping[str, Any]) -> Usage:
     """Tokens with input including cached and output including reasoning; what was not sent stays unknown.
 
@@ -279,6 +359,9 @@ def usage_of(fields: Mapping[str, Any]) -> Usage:
     input_tokens, output_tokens = count_of(fields.get("input_tokens")), count_of(fields.get("output_tokens"))
     cache_read, cache_write = count_of(fields.get("cache_read_tokens")), count_of(fields.get("cache_write_tokens"))
     reasoning = count_of(fields.get("reasoning_tokens"))
+    if input_tokens is None and output_tokens is None and "usage_details" in fields:
+        details = decode_json(str(fields["usage_details"]))
+        return usage_in_details(details) if isinstance(details, dict) else _NO_USAGE
     cached = (cache_read or 0) + (cache_write or 0)
     if input_tokens is not None and cached > input_tokens:
         input_tokens += cached
@@ -308,9 +391,11 @@ def usage_for(operation: str, remote: bool, fields: Mapping[str, Any]) -> Usage:
 
 
 def tool_of(operation: str, fields: Mapping[str, Any]) -> str | None:
-    """The tool's name; Traceloop names it as the span's entity."""
+    """The tool's name; Traceloop names it as the span's entity, BeeAI within its event's target."""
     if (name := fields.get("tool")) is not None:
         return str(name)
+    if operation == Operation.TOOL and (found := _BEEAI_TOOL.fullmatch(str(fields.get("target")))):
+        return found["name"]
     return str(fields["entity"]) if operation == Operation.TOOL and "entity" in fields else None
 
 

@@ -1,26 +1,37 @@
 """Adds up a recorded event stream to the reply that the provider would have sent in one piece.
 
-Reads the streams of OpenAI chat completions, OpenAI Responses, Anthropic Messages and Gemini. A stream that
-was cut, or that holds events nobody knows, adds up to what arrived: the caller shows a reply, the raw bytes
-stay in the record.
+Reads the streams of OpenAI chat completions, OpenAI Responses, Anthropic Messages, Gemini, Cohere and Bedrock (whose
+binary frames carry one JSON object each). A stream that was cut, or that holds events nobody knows, adds up to what
+arrived: the caller shows a reply, the raw bytes stay in the record.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+_CONVERSE = frozenset(
+    ("messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata")
+)
+
 
 def looks_streamed(data: bytes) -> bool:
     """Whether some bytes are a server-sent event stream."""
     head = data[:512].lstrip()
-    return head.startswith((b"data:", b"event:", b":", b"id:", b"retry:"))
+    return head.startswith((b"data:", b"event:", b":", b"id:", b"retry:")) or b":event-type" in head
 
 
 def events(data: bytes) -> Iterator[dict[str, Any]]:
     """The JSON objects of a stream's data lines, in order; what is none ("[DONE]", a cut line) is passed over."""
+    if b":event-type" in data[:512]:
+        yield from _frames(data)
+        return
     for block in data.replace(b"\r\n", b"\n").split(b"\n\n"):
         lines = [line[5:].lstrip() for line in block.split(b"\n") if line.startswith(b"data:")]
         if not lines:
@@ -33,6 +44,40 @@ def events(data: bytes) -> Iterator[dict[str, Any]]:
             yield value
 
 
+def _frames(data: bytes) -> Iterator[dict[str, Any]]:
+    """The objects of Bedrock's frames, each under the name of its event; checksums are not looked at.
+
+    A frame is found by its header, so that a stream that was kept as text, its lengths spoilt, is read as well.
+    """
+    decoder, text = json.JSONDecoder(), data.decode("utf-8", "replace")
+    at = text.find(":event-type")
+    while at >= 0:
+        opening = text.find("{", at)
+        following = text.find(":event-type", at + 1)
+        if opening < 0:
+            return
+        words = re.findall(r"[A-Za-z]{4,}", text[at + len(":event-type") : opening].split(":content-type")[0])
+        try:
+            value, _ = decoder.raw_decode(text, opening)
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict) and words:
+            yield _unwrapped(words[0], value)
+        at = following
+
+
+def _unwrapped(kind: str, value: dict[str, Any]) -> dict[str, Any]:
+    """The event of a Converse frame under its name; of an invocation's frame the model's own event within it."""
+    if isinstance(value.get("bytes"), str):
+        try:
+            inner = msgspec.json.decode(base64.b64decode(value["bytes"]))
+        except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError):
+            inner = None
+        if isinstance(inner, dict):
+            return inner
+    return {kind: value}
+
+
 def add_up(data: bytes) -> dict[str, Any]:
     """The whole reply of a stream, in the shape of its provider's unstreamed reply."""
     reply: dict[str, Any] = {}
@@ -42,10 +87,14 @@ def add_up(data: bytes) -> dict[str, Any]:
             _chat(reply, event)
         elif isinstance(kind, str) and kind.startswith("response."):
             _responses(reply, event)
-        elif isinstance(event.get("candidates"), list):
+        elif isinstance(event.get("candidates"), list) or "usageMetadata" in event:
             _gemini(reply, event)
+        elif isinstance(kind, str) and "-" in kind:
+            _cohere(reply, event)
         elif isinstance(kind, str):
             _anthropic(reply, event)
+        elif not _CONVERSE.isdisjoint(event):
+            _converse(reply, event)
         elif "error" in event:
             reply["error"] = event["error"]
         elif event.get("usage") is not None:
@@ -57,7 +106,7 @@ def add_up(data: bytes) -> dict[str, Any]:
 
 
 def _chat(reply: dict[str, Any], event: dict[str, Any]) -> None:
-    for key in ("id", "model", "created", "usage", "system_fingerprint", "service_tier"):
+    for key in ("id", "model", "created", "usage", "system_fingerprint", "service_tier", "x_groq"):
         if event.get(key) is not None:
             reply[key] = event[key]
     choices: list[dict[str, Any]] = reply.setdefault("choices", [])
@@ -125,7 +174,7 @@ def _gemini(reply: dict[str, Any], event: dict[str, Any]) -> None:
         if event.get(key) is not None:
             reply[key] = event[key]
     candidates: list[dict[str, Any]] = reply.setdefault("candidates", [])
-    for part in event["candidates"]:
+    for part in event.get("candidates") or ():
         if not isinstance(part, dict):
             continue
         candidate = _at(candidates, part.get("index", 0), "index")
@@ -166,3 +215,49 @@ def _merge_block(block: dict[str, Any], delta: dict[str, Any]) -> None:
     for key in ("text", "thinking", "partial_json"):
         if isinstance(delta.get(key), str):
             block[key] = f"{block.get(key) or ''}{delta[key]}"
+
+
+def _cohere(reply: dict[str, Any], event: dict[str, Any]) -> None:
+    kind, delta = event["type"], event.get("delta")
+    if kind == "message-start" and event.get("id"):
+        reply["id"] = event["id"]
+    if not isinstance(delta, dict):
+        return
+    if kind == "message-end":
+        reply.update({key: value for key, value in delta.items() if value is not None})
+    said = delta.get("message")
+    message: dict[str, Any] = reply.setdefault("message", {"role": "assistant"})
+    content = said.get("content") if isinstance(said, dict) else None
+    if isinstance(content, dict) and isinstance(content.get("text"), str):
+        message["content"] = [{"type": "text", "text": "".join(_said(message)) + content["text"]}]
+    call = said.get("tool_calls") if isinstance(said, dict) else None
+    if isinstance(call, dict):
+        _merge_call(_at(message.setdefault("tool_calls", []), event.get("index", 0), "index"), call)
+
+
+def _said(message: dict[str, Any]) -> Iterator[str]:
+    for part in message.get("content") or ():
+        yield str(part.get("text", ""))
+
+
+def _converse(reply: dict[str, Any], event: dict[str, Any]) -> None:
+    message = reply.setdefault("output", {}).setdefault("message", {"role": "assistant", "content": []})
+    for kind, value in event.items():
+        if kind == "messageStop" and isinstance(value, dict):
+            reply["stopReason"] = value.get("stopReason")
+        elif kind == "metadata" and isinstance(value, dict):
+            reply.update({key: value[key] for key in ("usage", "metrics") if key in value})
+        elif kind in ("contentBlockStart", "contentBlockDelta") and isinstance(value, dict):
+            block = _at(message["content"], value.get("contentBlockIndex", 0), "index")
+            _merge_content(block, value.get("start") or value.get("delta") or {})
+
+
+def _merge_content(block: dict[str, Any], part: dict[str, Any]) -> None:
+    """Add a piece of a content block: its texts grow, whatever they are nested in."""
+    for key, value in part.items():
+        if isinstance(value, dict):
+            _merge_content(block.setdefault(key, {}), value)
+        elif isinstance(value, str) and isinstance(block.get(key), str):
+            block[key] += value
+        else:
+            block[key] = value

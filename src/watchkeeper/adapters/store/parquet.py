@@ -1,0 +1,59 @@
+"""Writes rows of spans into a Parquet file: gathered in a DuckDB file beside it, so that memory stays bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from watchkeeper.queries.tables import SHAPES, FieldType
+
+_TYPES: dict[FieldType, str] = {
+    "text": "VARCHAR", "int": "BIGINT", "real": "DOUBLE", "bool": "BOOLEAN", "map": "VARCHAR", "json": "VARCHAR",
+}  # fmt: skip
+MEMORY_MB = 128
+ADDED = ("messages_input", "messages_output", "erased")
+"""Columns beside those of the index: the messages as JSON, and what of the span was erased."""
+_PLACES = ("origin_writer", "origin_segment", "origin_offset", "origin_item")
+COLUMNS: tuple[str, ...] = tuple(field.name for field in SHAPES["spans"].fields if field.name not in _PLACES)
+
+
+class ParquetFile:
+    """A Parquet file in the making. `add` rows, then `finish`; `abandon` takes away what was made."""
+
+    def __init__(self, path: Path) -> None:
+        import duckdb
+
+        self._path = path
+        self._gathered = path.with_name(path.name + ".gathered")
+        self._gathered.unlink(missing_ok=True)
+        self._connection: Any = duckdb.connect(
+            str(self._gathered),
+            config={
+                "threads": "1",
+                "memory_limit": f"{MEMORY_MB}MB",
+                "autoinstall_known_extensions": "false",
+                "temp_directory": str(path.with_name(path.name + ".spill")),
+            },
+        )
+        types = {field.name: _TYPES[field.type] for field in SHAPES["spans"].fields}
+        columns = [f'"{name}" {types[name]}' for name in COLUMNS] + [f'"{name}" VARCHAR' for name in ADDED]
+        self._connection.execute(f"CREATE TABLE spans ({', '.join(columns)})")
+
+    def add(self, rows: Sequence[Sequence[object]]) -> None:
+        """Gather some rows, whose values stand in the order of `COLUMNS` and `ADDED`."""
+        appender = self._connection.appender("spans")
+        appender.append_rows(rows)
+        appender.flush()
+
+    def finish(self) -> None:
+        """Write the file."""
+        place = str(self._path).replace("'", "''")
+        self._connection.execute(f"COPY spans TO '{place}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 30720)")
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of everything but the finished file."""
+        self._connection.close()
+        self._gathered.unlink(missing_ok=True)
+        self._gathered.with_name(self._gathered.name + ".wal").unlink(missing_ok=True)
