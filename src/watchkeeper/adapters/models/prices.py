@@ -1,7 +1,7 @@
-"""Prices calls offline: from the owner's own rows first, then from the table that the genai-prices package carries.
+"""Prices calls offline: from the owner's own rows first, then from the dated table that comes with this version.
 
-Nothing is fetched from the network and no thread is started: a price changes when the package is updated or the
-owner's row is. The package is imported when the first model is priced that no row of the owner names.
+Nothing is fetched from the network: a price changes with a new version, or when the owner's row does. Arithmetic is
+decimal and exact; a span keeps the nearest binary number, whose shortest form is the exact price up to 15 digits.
 """
 
 from __future__ import annotations
@@ -9,18 +9,27 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from watchkeeper.adapters.models.table import Listed, Rate, built_in
+from watchkeeper.analysis.usage import counts_of
 from watchkeeper.records.record import Record
 from watchkeeper.records.span import Cost, Usage
 
-MILLION = 1_000_000
 NAME_LENGTH = 200
 FOUND_IN_MEMORY = 2_000
-HOUR_NS = 3_600_000_000_000
-"""For how long a model's rates are taken to stay as they are: the package changes them with the clock hour at most."""
+STEP_NS = 900_000_000_000
+"""For how long a model's rates are taken to stay as they are: the table changes them with the half hour at most."""
+
+_NOTHING = Decimal(0)
+_UNITS = (
+    ("_mtok", "_tokens", 1_000_000), ("_kcount", "", 1_000), ("_hours", "_seconds", 3_600),
+    ("_kpages", "_pages", 1_000), ("_mchars", "_characters", 1_000_000),
+)  # fmt: skip
+"""How rates are named, which unit they are for, and for how many of it."""
 
 
 class PriceRow(Record):
@@ -36,41 +45,88 @@ class PriceRow(Record):
     cached_usd_per_million: float | None = None
     source: str = "owner's price table"
 
-    def rates(self) -> dict[str, Any]:
-        """The row in the words of the bundled table."""
-        rates = {"input_mtok": self.input_usd_per_million, "output_mtok": self.output_usd_per_million}
+    def rates(self) -> dict[str, Rate]:
+        """The row in the words of the built-in table."""
+        listed = {"input_mtok": self.input_usd_per_million, "output_mtok": self.output_usd_per_million}
         if self.cached_usd_per_million is not None:
-            rates["cache_read_mtok"] = self.cached_usd_per_million
-        return rates
+            listed["cache_read_mtok"] = self.cached_usd_per_million
+        return {name: Rate(Decimal(repr(rate))) for name, rate in listed.items()}
+
+
+class Quote(NamedTuple):
+    """What a usage costs, exactly, or the reason why that is unknown.
+
+    `fees` are what is charged for neither input nor output tokens: searches, requests, seconds. `note` says what the
+    price assumes, where it assumes anything.
+    """
+
+    input_usd: Decimal | None = None
+    output_usd: Decimal | None = None
+    fees_usd: Decimal | None = None
+    model: str | None = None
+    source: str | None = None
+    reason: str | None = None
+    note: str = ""
+
+    @property
+    def total_usd(self) -> Decimal | None:
+        """All of it; None when it is unknown."""
+        if self.input_usd is None or self.output_usd is None or self.fees_usd is None:
+            return None
+        return self.input_usd + self.output_usd + self.fees_usd
 
 
 class Prices:
-    """The `Pricer` port over the owner's rows (the first match counts) and the bundled table.
+    """The `Pricer` port over the owner's rows (the first match counts) and the built-in table.
 
-    A model that neither knows has no price, and no usage without both token counts has one: the answer is None.
-    The source of a bundled price names the package's version, which is the snapshot of its prices.
-    Limits: prices are those of the standard service tier, without batch discounts and without fees for searches and
-    other tools; `cost` prices audio and image tokens as text, for `Usage` does not tell them apart.
+    A model that neither knows has no price, and no usage without the counts that are priced has one: unknown is
+    None and never zero. The source of a built-in price names the table and the day on which it was taken.
+    Limits: discounts that were agreed on, taxes, and fees that the usage does not count are not in it.
     """
 
     def __init__(self, rows: Iterable[PriceRow] = ()) -> None:
-        self._rows = tuple((row, _rates_of(row.rates(), row.source)) for row in rows)
-        self._current: dict[tuple[str | None, str, int], _Rates | None] = {}
-        self._found: OrderedDict[tuple[str | None, str], Any] = OrderedDict()
+        self._rows = tuple((row, _Rates(row.rates(), row.source, row.model)) for row in rows)
+        self._current: dict[tuple[str | None, str, int, str | None, str | None], _Rates | None] = {}
+        self._found: OrderedDict[tuple[str | None, str], Listed | None] = OrderedDict()
 
     def load(self) -> None:
-        """Import the bundled table now (a quarter of a second, about 27 MB) and not with the first call."""
-        _package()
+        """Read the built-in table now and not with the first call."""
+        built_in()
 
-    def cost(self, provider: str | None, model: str | None, usage: Usage, at_ns: int) -> Cost | None:
+    def cost(
+        self, provider: str | None, model: str | None, usage: Usage, at_ns: int, tier: str | None = None
+    ) -> Cost | None:
         """The price of a call's usage; None when the model has no price or the usage is unknown or contradictory."""
-        if usage.input_tokens is None or usage.output_tokens is None:
+        if usage.input_tokens is None and usage.output_tokens is None and not usage.parts:
             return None
-        rates = self._rates(provider, model, at_ns)
-        if rates is None or not _sound(usage):
-            return None
-        usd = _priced(rates.by_name, usage.input_tokens, usage.output_tokens, usage)
-        return None if usd is None else Cost(usd=usd, source=rates.source)
+        quote = self.quote(provider, model, counts_of(usage), at_ns, tier)
+        total = quote.total_usd
+        return None if total is None or quote.source is None else Cost(usd=float(total), source=quote.source)
+
+    def quote(
+        self,
+        provider: str | None,
+        model: str | None,
+        counts: Mapping[str, int],
+        at_ns: int,
+        tier: str | None = None,
+        speed: str | None = None,
+    ) -> Quote:
+        """The exact price of counts by unit, at an instant; or why it is unknown."""
+        if not model:
+            return Quote(reason="no model is named")
+        rates = self._rates(provider, model, at_ns, tier, speed)
+        if rates is None:
+            return Quote(reason=self._why(provider, model))
+        reason = _contradiction(counts)
+        if reason is not None:
+            return Quote(model=rates.model, source=rates.source, reason=reason)
+        return rates.quote(counts)
+
+    def changes(self, provider: str | None, model: str) -> tuple[str, ...]:
+        """The days on which the built-in table changes the rates of a model."""
+        listed = self._listed(provider, model[:NAME_LENGTH])
+        return () if listed is None else listed.changes()
 
     def worst_case(self, provider: str | None, model: str | None, tokens: tuple[int, int], at_ns: int) -> Cost | None:
         """The most that (input, output) tokens can cost: each at the dearest rate of its direction.
@@ -78,138 +134,151 @@ class Prices:
         Dearest means over plain, cached, cache-writing, audio and image tokens, and over the tiers that so much input
         can reach. None when the model has no price.
         """
-        rates = self._rates(provider, model, at_ns)
+        rates = None if model is None else self._rates(provider, model, at_ns)
         if rates is None or min(tokens) < 0:
             return None
-        usd = _dearest(rates.by_name.get("requests_kcount", 0.0), tokens[0]) / 1000
-        for prices, count in ((rates.inward, tokens[0]), (rates.outward, tokens[1])):
-            if count and not prices:
+        usd = rates.request_fee(tokens[0])
+        for dearest, count in zip((rates.inward, rates.outward), tokens, strict=True):
+            if count and not dearest:
                 return None
-            usd += max([_dearest(price, tokens[0]) for price in prices], default=0.0) * count / MILLION
-        return Cost(usd=usd, source=rates.source)
+            usd += max([price.dearest(tokens[0]) for price in dearest], default=_NOTHING) * count / 1_000_000
+        return Cost(usd=float(usd), source=rates.source)
 
-    def _rates(self, provider: str | None, model: str | None, at_ns: int) -> _Rates | None:
-        """The rates of a model in the clock hour of a call; those of recent calls are remembered."""
-        if model is None:
-            return None
-        key = (provider, model[:NAME_LENGTH], at_ns // HOUR_NS)
+    def _rates(
+        self, provider: str | None, model: str, at_ns: int, tier: str | None = None, speed: str | None = None
+    ) -> _Rates | None:
+        """The rates of a model in the quarter of an hour of a call; those of recent calls are remembered."""
+        key = (provider, model[:NAME_LENGTH], at_ns // STEP_NS, tier, speed)
         if key in self._current:
             return self._current[key]
         if len(self._current) >= FOUND_IN_MEMORY:
             self._current.clear()
-        found = self._current[key] = self._look_up(provider, model, at_ns)
+        found = self._current[key] = self._look_up(provider, model, at_ns, tier, speed)
         return found
 
-    def _look_up(self, provider: str | None, model: str, at_ns: int) -> _Rates | None:
+    def _look_up(
+        self, provider: str | None, model: str, at_ns: int, tier: str | None, speed: str | None
+    ) -> _Rates | None:
         for row, rates in self._rows:
             if fnmatchcase(model, row.model):
                 return rates
         listed = self._listed(provider, model[:NAME_LENGTH])
         if listed is None:
             return None
-        prices = vars(listed.get_prices(datetime.fromtimestamp(at_ns / 1e9, tz=UTC)))
-        return _rates_of({name: rate for name, rate in prices.items() if rate is not None}, _package().source)
+        rates_now, note = listed.rates(datetime.fromtimestamp(at_ns / 1e9, tz=UTC), tier, speed)
+        return _Rates(rates_now, built_in().source, listed.model, note)
 
-    def _listed(self, provider: str | None, model: str) -> Any:
-        """The package's entry for a model; names that nobody knows are remembered too, up to a bound."""
+    def _listed(self, provider: str | None, model: str) -> Listed | None:
+        """The table's entry for a model; names that nobody knows are remembered too, up to a bound."""
         key = (provider, model)
         if key in self._found:
             self._found.move_to_end(key)
             return self._found[key]
-        listed = self._found[key] = _package().find(provider, model)
+        listed = self._found[key] = built_in().find(provider, model)
         if len(self._found) > FOUND_IN_MEMORY:
             self._found.popitem(last=False)
         return listed
 
-
-def _sound(usage: Usage) -> bool:
-    """Whether the parts of a usage are within their wholes, as `Usage` means them."""
-    read, write = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
-    return (
-        min(usage.input_tokens or 0, usage.output_tokens or 0, read, write, usage.reasoning_tokens or 0) >= 0
-        and read + write <= (usage.input_tokens or 0)
-        and (usage.reasoning_tokens or 0) <= (usage.output_tokens or 0)
-    )
+    def _why(self, provider: str | None, model: str) -> str:
+        whose = "any provider" if provider is None else f"{provider!r}"
+        return f"the price table of {built_in().taken} has no model {model[:NAME_LENGTH]!r} of {whose}"
 
 
-def _priced(rates: Mapping[str, Any], input_tokens: int, output_tokens: int, usage: Usage) -> float | None:
-    """Dollars for a usage: parts that have a rate of their own at that, the rest at the rate of their direction."""
-    usd = _rate(rates.get("requests_kcount", 0.0), input_tokens) / 1000
-    parts = {
-        "input_mtok": (input_tokens, {"cache_read": usage.cache_read_tokens, "cache_write": usage.cache_write_tokens}),
-        "output_mtok": (output_tokens, {"output_reasoning": usage.reasoning_tokens}),
-    }
-    for whole, (rest, named) in parts.items():
-        for name, count in named.items():
-            rate = rates.get(f"{name}_mtok")
-            if rate is not None and count:
-                usd += _rate(rate, input_tokens) * count / MILLION
-                rest -= count
-        if rest and whole not in rates:
-            return None
-        usd += _rate(rates.get(whole, 0.0), input_tokens) * rest / MILLION
-    return usd
+def _contradiction(counts: Mapping[str, int]) -> str | None:
+    """What is wrong with counts whose parts are not within their wholes; None when nothing is."""
+    negative = next((name for name, count in counts.items() if count < 0), None)
+    if negative is not None:
+        return f"the usage contradicts itself: {negative} is {counts[negative]}"
+    spent, written = counts.get("input_tokens"), counts.get("output_tokens")
+    cached = counts.get("cache_read_tokens", 0) + counts.get("cache_write_tokens", 0)
+    if spent is not None and cached > spent:
+        return f"the usage contradicts itself: {cached:,} cached of {spent:,} input tokens"
+    reasoning = counts.get("output_reasoning_tokens", 0)
+    if written is not None and reasoning > written:
+        return f"the usage contradicts itself: {reasoning:,} reasoning of {written:,} output tokens"
+    return None
 
 
-def _rate(price: Any, input_tokens: int) -> float:
-    """The rate for so much input: a tier counts from above its start, and then for all tokens."""
-    if isinstance(price, float):
-        return price
-    return float(next((tier.price for tier in reversed(price.tiers) if input_tokens > tier.start), price.base))
+class _Priced(NamedTuple):
+    """A unit that has a rate: how many it is for, and which other priced units are a part of it."""
+
+    unit: str
+    rate: Rate
+    per: int
+    side: str
+    within: tuple[str, ...]
 
 
-def _dearest(price: Any, input_tokens: int) -> float:
-    """The dearest rate that up to so much input can have."""
-    if isinstance(price, float):
-        return price
-    return float(max(price.base, *(tier.price for tier in price.tiers if input_tokens > tier.start), 0))
+class _Rates:
+    """What a model costs at one instant, ready to be applied to counts."""
+
+    def __init__(self, by_name: Mapping[str, Rate], source: str, model: str, note: str = "") -> None:
+        self.source, self.model, self.note = source, model, note
+        known = [(unit, rate, per) for unit, rate, per in (_unit(name, rate) for name, rate in by_name.items()) if unit]
+        known.sort(key=lambda each: (-len(_traits(each[0])), each[0]))
+        self._units = tuple(
+            _Priced(unit, rate, per, _side(unit), tuple(o for o, _, _ in known if _traits(o) > _traits(unit)))
+            for unit, rate, per in known
+        )
+        self._fee = by_name.get("requests_kcount", Rate(_NOTHING))
+        tokens = [each for each in self._units if each.unit.endswith("_tokens")]
+        self.inward = _could_be_dearest([each.rate for each in tokens if each.side == "input"])
+        self.outward = _could_be_dearest([each.rate for each in tokens if each.side == "output"])
+
+    def request_fee(self, input_tokens: int) -> Decimal:
+        """What a request costs whatever is in it, at the most."""
+        return self._fee.dearest(input_tokens) / 1_000
+
+    def quote(self, counts: Mapping[str, int]) -> Quote:
+        """Each unit at its own rate, the rest of a whole at the rate of the whole."""
+        usd = {"input": _NOTHING, "output": _NOTHING, "fees": _NOTHING}
+        left: dict[str, int] = {}
+        spent = counts.get("input_tokens", 0)
+        for each in self._units:
+            count = 1 if each.unit == "requests" else counts.get(each.unit)
+            if count is None and each.unit in ("input_tokens", "output_tokens"):
+                return self._unknown(f"the usage does not say how many {each.unit.replace('_', ' ')} there were")
+            rest = (count or 0) - sum(left[part] for part in each.within)
+            if rest < 0:
+                return self._unknown(f"the usage contradicts itself: parts of {each.unit} come to more than {count}")
+            left[each.unit] = rest
+            if rest:
+                usd[each.side] += each.rate.at(spent) * rest / each.per
+        if not any(counts.get(each.unit) is not None for each in self._units):
+            return self._unknown("the usage counts nothing that this model is charged for")
+        for whole, side in (("input_tokens", "input"), ("output_tokens", "output")):
+            if counts.get(whole) and not any(each.side == side for each in self._units):
+                return self._unknown(f"the price table has no rate for the {side} of this model")
+        searches = 0 if any(each.unit == "web_searches" for each in self._units) else counts.get("web_searches", 0)
+        missing = f"the table lists no price for {searches:,} web searches: they are not in the sum"
+        note = "; ".join(text for text in (self.note, missing if searches else "") if text)
+        return Quote(usd["input"], usd["output"], usd["fees"], self.model, self.source, None, note)
+
+    def _unknown(self, reason: str) -> Quote:
+        return Quote(model=self.model, source=self.source, reason=reason)
 
 
-def _rates_of(listed: Mapping[str, Any], source: str) -> _Rates:
-    by_name = {name: rate if hasattr(rate, "tiers") else float(rate) for name, rate in listed.items()}
-    tokens = [name for name in by_name if name.endswith("_mtok")]
-    inward = [by_name[name] for name in tokens if not name.startswith("output_")]
-    outward = [by_name[name] for name in tokens if name.startswith("output_")]
-    return _Rates(by_name, source, _could_be_dearest(inward), _could_be_dearest(outward))
+def _unit(name: str, rate: Rate) -> tuple[str, Rate, int]:
+    for ending, unit, per in _UNITS:
+        if name.endswith(ending):
+            return name.removesuffix(ending) + unit, rate, per
+    return "", rate, 1
 
 
-def _could_be_dearest(prices: list[Any]) -> tuple[Any, ...]:
-    """Of all rates without tiers only the highest can be."""
-    flat = [price for price in prices if isinstance(price, float)]
-    return (*([max(flat)] if flat else []), *(price for price in prices if not isinstance(price, float)))
-
-
-class _Rates(NamedTuple):
-    """What a model costs: its rates by name, their source, and the dearest that a token in and out can cost."""
-
-    by_name: Mapping[str, Any]
-    source: str
-    inward: tuple[Any, ...]
-    outward: tuple[Any, ...]
-
-
-class _Package(NamedTuple):
-    """The price package as far as it is used here."""
-
-    providers: Any
-    by_id: Any
-    source: str
-
-    def find(self, provider: str | None, model: str) -> Any:
-        """The entry for a model of a provider; without a provider, of the one whose models are named like that."""
-        name = model.lower()
-        if provider is not None:
-            vendor = self.by_id(self.providers, provider)
-        else:
-            vendor = next(
-                (v for v in self.providers if v.model_match is not None and v.model_match.is_match(name)), None
-            )
-        return None if vendor is None else vendor.find_model(name, all_providers=self.providers)
+def _side(unit: str) -> str:
+    traits = _traits(unit)
+    return "input" if "input" in traits else "output" if "output" in traits else "fees"
 
 
 @cache
-def _package() -> _Package:
-    from genai_prices import __version__, data_snapshot
-    from genai_prices.data import providers
+def _traits(unit: str) -> frozenset[str]:
+    """What a unit is: a part of every unit whose traits are among its own."""
+    *words, family = unit.split("_")
+    traits = {family, *words}
+    return frozenset(traits | {"input"} if "cache" in traits else traits)
 
-    return _Package(providers, data_snapshot.find_provider_by_id, f"genai-prices {__version__}")
+
+def _could_be_dearest(rates: list[Rate]) -> tuple[Rate, ...]:
+    """Of all rates without tiers only the highest can be."""
+    flat = [rate for rate in rates if not rate.tiers]
+    return (*([max(flat)] if flat else []), *(rate for rate in rates if rate.tiers))
