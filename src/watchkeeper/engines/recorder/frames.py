@@ -21,19 +21,24 @@ import zlib
 from enum import IntEnum
 from typing import NamedTuple
 
+from watchkeeper.engines.recorder import sealing
 from watchkeeper.records.audit import Audit
 from watchkeeper.records.case import Case
+from watchkeeper.records.checkpoint import Checkpoint
 from watchkeeper.records.decision import Decision
 from watchkeeper.records.drop import Drop
 from watchkeeper.records.effect import Effect
+from watchkeeper.records.erasure import Erasure
 from watchkeeper.records.experiment import Experiment
 from watchkeeper.records.finding import Finding
 from watchkeeper.records.incident import Incident
 from watchkeeper.records.job import Job
+from watchkeeper.records.kept import Kept
 from watchkeeper.records.manifest import Manifest
 from watchkeeper.records.record import Record
 from watchkeeper.records.score import Score
 from watchkeeper.records.session import Session
+from watchkeeper.records.source import Source
 from watchkeeper.records.span import Span
 
 if sys.version_info >= (3, 14):
@@ -49,6 +54,8 @@ SEGMENT_MAGIC = b"WKJRNL\x00\x01"
 SALT_BYTES = 16
 NO_ADDRESS = bytes(16)
 NO_DIGEST = bytes(32)
+ERASED_SALT = hashlib.blake2b(b"watchkeeper: erased", digest_size=SALT_BYTES).digest()
+"""Stands where the salt of an erased frame was. No frame is ever salted with it: salts are random."""
 MAX_PAYLOAD_BYTES = 1 << 30
 
 HEAD = struct.Struct("<2sBBBB8sQQ32s32s16sIIII")
@@ -56,6 +63,7 @@ _COVER = struct.Struct("<2sBBBB8sQQ32s32s16sII")
 SEGMENT_HEAD = struct.Struct("<8s32sIQQ32sI")
 _COVERED = HEAD.size - 8
 _CODEC_RAW, _CODEC_ZSTD = 0, 1
+_PLAIN, _SEALED = 0, 1
 _COMPRESS_CHUNKS_ABOVE_BYTES = 512
 _COMPRESS_ABOVE_BYTES = 2048
 """A record below keeps its few hundred bytes: compressing it takes longer than all the rest of its frame."""
@@ -83,6 +91,11 @@ class FrameKind(IntEnum):
     SESSION = 13
     JOB = 14
     AUDIT = 15
+    SOURCE = 16
+    ERASURE = 17
+    CHECKPOINT = 18
+    KEPT = 20
+    OTLP_LOGS = 19
 
 
 RECORD_KINDS: dict[FrameKind, type[Record]] = {
@@ -99,6 +112,10 @@ RECORD_KINDS: dict[FrameKind, type[Record]] = {
     FrameKind.SESSION: Session,
     FrameKind.JOB: Job,
     FrameKind.AUDIT: Audit,
+    FrameKind.SOURCE: Source,
+    FrameKind.ERASURE: Erasure,
+    FrameKind.CHECKPOINT: Checkpoint,
+    FrameKind.KEPT: Kept,
 }
 KIND_OF: dict[type[Record], FrameKind] = {record: kind for kind, record in RECORD_KINDS.items()}
 
@@ -109,6 +126,10 @@ class Corrupt(ValueError):
 
 class Torn(Corrupt):
     """The last frame of a file is incomplete: the writer was stopped in the middle of it."""
+
+
+class Erased(KeyError):
+    """The payload is not there any more, or never was; the message says which."""
 
 
 class Head(NamedTuple):
@@ -126,6 +147,7 @@ class Head(NamedTuple):
     stored_bytes: int
     crc: int
     digest: bytes
+    sealed: bool = False
 
     @property
     def size(self) -> int:
@@ -144,10 +166,14 @@ class SegmentHead(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """What identifies a content-addressed payload: its keyed digest and its owner's tag."""
+    """What identifies a content-addressed payload: its keyed digest and its owner's tag.
+
+    With a `key` the frame is sealed; records have no address then, and their owner's tag.
+    """
 
     address: bytes
     owner: bytes
+    key: bytes | None = None
 
 
 NOT_A_CHUNK = Chunk(NO_ADDRESS, bytes(8))
@@ -186,10 +212,14 @@ class FrameCodec:
             if len(squeezed) < size:
                 codec, stored = _CODEC_ZSTD, squeezed
         seq, at_ns, previous = link
-        address, owner = chunk
+        address, owner, key = chunk
+        commitment = _blake2b(payload, digest_size=32, salt=salt).digest()
+        if key is not None:
+            outer = self.salt()
+            stored, salt = sealing.seal(key, outer, salt, stored), outer
         covered = _COVER.pack(
-            FRAME_MAGIC, FRAME_VERSION, kind, codec, 0, owner, seq, at_ns, previous,
-            _blake2b(payload, digest_size=32, salt=salt).digest(), address, size, len(stored),
+            FRAME_MAGIC, FRAME_VERSION, kind, codec, _PLAIN if key is None else _SEALED, owner, seq, at_ns, previous,
+            commitment, address, size, len(stored),
         )  # fmt: skip
         crc = _crc32(stored, _crc32(salt)).to_bytes(4, "little")
         return covered, crc, _crc32(crc, _crc32(covered)).to_bytes(4, "little"), salt, stored
@@ -239,7 +269,7 @@ def read_head(data: bytes | memoryview, at: int = 0) -> Head:
         raise Torn("the file ends within a frame's head")
     raw = bytes(data[at : at + HEAD.size])
     fields = HEAD.unpack(raw)
-    magic, version, kind, codec, _flags, owner, seq, at_ns, previous, commitment, address, plain, stored = fields[:13]
+    magic, version, kind, codec, flags, owner, seq, at_ns, previous, commitment, address, plain, stored = fields[:13]
     if magic != FRAME_MAGIC:
         raise Corrupt(f"a frame should begin with {FRAME_MAGIC!r}, found {magic!r}")
     if version > FRAME_VERSION:
@@ -251,26 +281,41 @@ def read_head(data: bytes | memoryview, at: int = 0) -> Head:
     if stored > MAX_PAYLOAD_BYTES or plain > MAX_PAYLOAD_BYTES:
         raise Corrupt(f"a frame claims {stored} stored bytes, more than any frame may have")
     digest = hashlib.blake2b(raw[:_COVERED], digest_size=32).digest()
-    return Head(kind, codec, owner, seq, at_ns, previous, commitment, address, plain, stored, fields[13], digest)
+    sealed = bool(flags & _SEALED)
+    return Head(kind, codec, owner, seq, at_ns, previous, commitment, address, plain, stored, fields[13], digest, sealed)
 
 
 def read_payload(data: bytes | memoryview, head: Head, at: int = 0, check: bool = True) -> bytes:
     """The plain payload of the frame at `at`; with `check`, its commitment is verified too.
 
-    Raises `Torn` when the bytes end within it, `Corrupt` when checksum, compression or commitment do not hold.
+    Raises `Torn` when the bytes end within it, `Erased` when it was erased, `sealing.NoKey` when it is sealed and its key
+    is not at hand, and `Corrupt` when checksum, compression or commitment do not hold.
     """
     begin = at + HEAD.size
     end = begin + SALT_BYTES + head.stored_bytes
     if len(data) < end:
         raise Torn("the file ends within a frame's payload")
     rest = bytes(data[begin:end])
+    if rest[:SALT_BYTES] == ERASED_SALT:
+        raise Erased(f"the payload of frame {head.seq} was erased")
     if zlib.crc32(rest) != head.crc:
         raise Corrupt(f"the checksum of frame {head.seq} does not hold")
     salt, stored = rest[:SALT_BYTES], rest[SALT_BYTES:]
+    if head.sealed:
+        salt, stored = _unseal(head, salt, stored)
     plain = stored if head.codec == _CODEC_RAW else _decompress(stored, head)
     if check and commit(salt, plain) != head.commitment:
         raise Corrupt(f"the payload of frame {head.seq} is not the one that was committed to")
     return plain
+
+
+def _unseal(head: Head, outer: bytes, sealed: bytes) -> tuple[bytes, bytes]:
+    try:
+        return sealing.unseal(head.owner, outer, sealed)
+    except sealing.NoKey as error:
+        raise sealing.NoKey(f"the payload of frame {head.seq} is sealed: {error.args[0]}") from None
+    except ValueError as error:
+        raise Corrupt(f"the payload of frame {head.seq} is not what was sealed: {error}") from error
 
 
 def _decompress(stored: bytes, head: Head) -> bytes:

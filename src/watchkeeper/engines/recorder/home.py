@@ -10,9 +10,11 @@ import stat
 import time
 from pathlib import Path
 
+from watchkeeper.engines.recorder.migration import migrate
+from watchkeeper.engines.recorder.subjects import Subjects
 from watchkeeper.records.record import Record
 
-FORMAT = 1
+FORMAT = 2
 LOCK_ATTEMPTS = 20
 LOCK_PAUSE_S = 0.02
 
@@ -31,12 +33,16 @@ class Holder(Record):
 
 
 class Home:
-    """A data directory. Opening creates it when it is missing and refuses one that a newer program wrote."""
+    """A data directory. Opening creates it when it is missing and refuses one that a newer program wrote.
+
+    `subjects` are the keys of its subjects, once somebody has opened them.
+    """
 
     def __init__(self, path: Path, create: bool = True) -> None:
         """Open a data directory; raises `HomeError` when it cannot be used."""
         self.path = path.absolute()
         self._claim: int | None = None
+        self.subjects: Subjects | None = None
         try:
             self._prepare(create)
         except OSError as error:
@@ -49,6 +55,11 @@ class Home:
     def journal(self) -> Path:
         """The folder of all writers' journals."""
         return self.path / "journal"
+
+    @property
+    def keys(self) -> Path:
+        """The SQLite file of the subjects' keys."""
+        return self.path / "secrets" / "subjects.sqlite"
 
     @property
     def index(self) -> Path:
@@ -160,6 +171,8 @@ class Home:
                 f"the data directory {self.path} has format {found}; this program reads up to {FORMAT}. "
                 "Upgrade watchkeeper, or name another directory with --data DIR."
             )
+        if found < FORMAT and self.holder() is None:
+            migrate(self.path, found, FORMAT)
         if stat.S_IMODE(self.path.stat().st_mode) & 0o077:
             self.path.chmod(0o700)
 

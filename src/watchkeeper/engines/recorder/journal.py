@@ -7,6 +7,7 @@ it survives a power cut once `synced` has returned. The two promises are tested 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -20,8 +21,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from watchkeeper.engines.recorder.chunking import cut
+from watchkeeper.engines.recorder.forgetting import Forgetting
 from watchkeeper.engines.recorder.frames import (
     KIND_OF,
+    NO_ADDRESS,
+    NOT_A_CHUNK,
     SEGMENT_HEAD,
     Chunk,
     FrameCodec,
@@ -29,14 +33,20 @@ from watchkeeper.engines.recorder.frames import (
     Strip,
     segment_head,
 )
+from watchkeeper.engines.recorder.refusing import Refusing
 from watchkeeper.engines.recorder.segments import last_link, segment_path, segments_of, torn_tail
+from watchkeeper.engines.recorder.subjects import HOUSE, Subject, Subjects
 from watchkeeper.records.body import Address, Body
 from watchkeeper.records.drop import Drop
+from watchkeeper.records.identity import Identity
 from watchkeeper.records.record import Record, pack
 from watchkeeper.records.span import Origin
 
 SEGMENT_BYTES = 64 << 20
+SEGMENT_AGE_NS = 24 * 3600 * 1_000_000_000
+"""A segment that is older is sealed, however little it holds: retention works on sealed segments."""
 REMEMBERED_CHUNKS = 50_000
+REMEMBERED_OWNERS = 20_000
 LOW_SPACE_BYTES = 16 << 20
 _log = logging.getLogger("watchkeeper.journal")
 
@@ -46,6 +56,7 @@ Payload = tuple[bytes, str, str, str]
 
 _blake2b = hashlib.blake2b
 _CUT = frozenset({"request", "sent", "messages.input"})
+_NEVER_SEALED = frozenset({FrameKind.ERASURE, FrameKind.CHECKPOINT, FrameKind.KEPT})
 
 
 class JournalFull(OSError):
@@ -62,29 +73,40 @@ class _Piece(NamedTuple):
     data: bytes
     digest: bytes
     owner: bytes
+    key: bytes | None
 
 
 class Journal:
     """One writer's journal. Thread-safe; every call that writes may raise `JournalFull`."""
 
-    def __init__(self, folder: Path, writer: str, key: bytes, sync_every_s: float = 0.2) -> None:
+    def __init__(
+        self, folder: Path, writer: str, key: bytes, sync_every_s: float = 0.2, subjects: Subjects | None = None
+    ) -> None:
         """Open `folder/writer` for appending, recover from a torn tail, and go on with its chain.
 
-        `key` is the secret under which chunks are addressed. `writer` is at most 32 ASCII characters.
+        `key` is the secret under which chunks are addressed where no `subjects` say whose keys are to be used and
+        whether payloads are sealed. `writer` is at most 32 ASCII characters.
         """
         self.writer = writer
         self._folder = folder / writer
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
         self._key = key
-        self._owner_keys: dict[str, tuple[bytes, bytes]] = {}
+        self._subjects = subjects
+        self._sealing = subjects is not None and subjects.sealing
+        self._owner_keys: OrderedDict[str, Subject] = OrderedDict()
         self._chunks: OrderedDict[bytes, Address] = OrderedDict()
         self._codec = FrameCodec()
+        self._forgetting = Forgetting(folder)
+        self._refusing = Refusing(folder)
+        self.thin: Callable[[FrameKind, bytes], bytes] | None = None
         self._claim = self._lock_folder()
         lost = self._recover()
         self._segment, self._seq, self._previous = last_link(self._folder)
         self._file = -1
         self._offset = 0
+        self._unsynced: list[int] = []
+        self._syncing = threading.Lock()
         self._open_segment()
         self._failing: str | None = None
         self._dirty = False
@@ -101,13 +123,17 @@ class Journal:
 
     def append(self, record: Record) -> Origin:
         """Write one record of the loop; returns where it lies."""
-        return self.append_raw(KIND_OF[type(record)], pack(record))
+        kind = KIND_OF[type(record)]
+        return self.append_raw(kind, pack(record), _owner_of(record) if self._sealing else HOUSE)
 
-    def append_raw(self, kind: FrameKind, payload: bytes) -> Origin:
+    def append_raw(self, kind: FrameKind, payload: bytes, owner: str = HOUSE) -> Origin:
         """Write a payload as it is under a kind of frame; returns where it lies."""
+        mark = self._mark(kind, owner)
+        if self._refusing.active and self.thin is not None:
+            payload = self._thinned(kind, payload)
         with self._lock:
             strip = self._strip()
-            offset = strip.add(kind, payload)
+            offset = strip.add(kind, payload, mark)
             self._write(strip)
             return Origin(writer=self.writer, segment=self._segment, offset=offset)
 
@@ -123,8 +149,11 @@ class Journal:
 
         A chunk this writer remembers for the same owner is not written again.
         """
-        cuts = [self._pieces(payload) for payload in payloads]
+        refused = self._refusing.active
+        cuts = [[] if refused else self._pieces(payload) for payload in payloads]
         with self._lock:
+            if self._forgotten() and not refused:
+                cuts = [self._pieces(payload) for payload in payloads]
             strip = self._strip()
             fresh: dict[bytes, Address] = {}
             bodies = tuple(
@@ -137,11 +166,16 @@ class Journal:
                 for (data, name, media, _), pieces in zip(payloads, cuts, strict=True)
             )
             for record in records_of(bodies):
-                strip.add(KIND_OF[type(record)], pack(record))
+                kind = KIND_OF[type(record)]
+                mark = self._mark(kind, _owner_of(record)) if self._sealing else NOT_A_CHUNK
+                strip.add(kind, pack(record), mark)
             if len(strip):
                 self._write(strip)
             if fresh:
                 self._remember(fresh)
+            if refused:
+                for body in bodies:
+                    self._refusing.left_out(body.size_bytes)
         return bodies
 
     async def synced(self) -> None:
@@ -155,17 +189,49 @@ class Journal:
         self._wake.set()
         await waiter
 
+    def sync(self) -> None:
+        """Put everything appended so far on the disk; blocks, and raises `JournalFull` when syncing fails."""
+        with self._lock:
+            goal, file = self._appended, os.dup(self._file)
+        failure = self._to_disk(file)
+        if failure is not None:
+            raise failure
+        with self._lock:
+            self._durable = max(self._durable, goal)
+
+    def _to_disk(self, file: int) -> JournalFull | None:
+        """Sync the open segment, and before it what was sealed or made since; never called on the way of a write."""
+        try:
+            with self._syncing:
+                while self._unsynced:
+                    os.fsync(self._unsynced[0])
+                    with self._lock:
+                        os.close(self._unsynced.pop(0))
+            os.fdatasync(file)
+        except OSError as error:
+            return JournalFull(error.errno, f"the journal could not be synced: {error.strerror}")
+        finally:
+            os.close(file)
+        return None
+
     def close(self) -> None:
-        """Sync and let go of the files; appending afterwards fails."""
+        """Sync and let go of the files; appending afterwards fails. A second time it does nothing."""
+        if self._closing:
+            return
         self._closing = True
         self._wake.set()
         self._syncer.join(timeout=30)
         with self._lock:
+            for each in self._unsynced:
+                os.fsync(each)
+                os.close(each)
+            self._unsynced = []
             if self._file >= 0:
                 os.fsync(self._file)
                 os.close(self._file)
                 self._file = -1
         os.close(self._claim)
+        self._forgetting.close()
 
     def probe(self) -> None:
         """Raise `JournalFull` when the last write failed or hardly any space is left; writes nothing."""
@@ -182,19 +248,33 @@ class Journal:
         """How much the open segment holds, for metrics."""
         return self._offset
 
-    def _owner(self, owner: str) -> tuple[bytes, bytes]:
+    def _owner(self, owner: str) -> Subject:
         known = self._owner_keys.get(owner)
         if known is None:
-            key = hashlib.blake2b(owner.encode(), key=self._key, digest_size=32, person=b"wk-owner").digest()
-            tag = hashlib.blake2b(owner.encode(), key=self._key, digest_size=8, person=b"wk-tag").digest()
-            known = self._owner_keys[owner] = (key, tag)
+            if self._subjects is not None:
+                known = self._subjects.of(owner)
+            else:
+                key = hashlib.blake2b(owner.encode(), key=self._key, digest_size=32, person=b"wk-owner").digest()
+                known = Subject(derived_tag(owner, self._key), key, None)
+            self._owner_keys[owner] = known
+            if len(self._owner_keys) > REMEMBERED_OWNERS:
+                self._owner_keys.popitem(last=False)
         return known
+
+    def _mark(self, kind: FrameKind, owner: str) -> Chunk:
+        """What stands in the head of a frame that is no chunk; what proves the journal is never sealed."""
+        if not self._sealing or kind in _NEVER_SEALED:
+            return NOT_A_CHUNK
+        subject = self._owner(owner)
+        return Chunk(NO_ADDRESS, subject.tag, subject.data_key)
 
     def _pieces(self, payload: Payload) -> list[_Piece]:
         data, name, _, owner = payload
-        key, tag = self._owner(owner)
+        tag, key, data_key = self._owner(owner)
         pieces = cut(data) if name in _CUT else [data]
-        return [_Piece(each, _blake2b(each, key=key, digest_size=16).digest(), tag) for each in pieces if each]
+        return [
+            _Piece(each, _blake2b(each, key=key, digest_size=16).digest(), tag, data_key) for each in pieces if each
+        ]
 
     def _chunk(self, piece: _Piece, strip: Strip, fresh: dict[bytes, Address]) -> Address:
         """Where a piece lies: where it was written before, or at the end of the strip."""
@@ -205,7 +285,7 @@ class Journal:
             return known
         address = fresh.get(digest)
         if address is None:
-            offset = strip.add(FrameKind.CHUNK, piece.data, Chunk(digest, piece.owner))
+            offset = strip.add(FrameKind.CHUNK, piece.data, Chunk(digest, piece.owner, piece.key))
             address = Address(digest=digest.hex(), writer=self.writer, segment=self._segment, offset=offset)
             fresh[digest] = address
         return address
@@ -219,9 +299,48 @@ class Journal:
         """An empty strip at the end of the open segment; the caller holds the lock."""
         if self._file < 0:
             raise JournalFull("the journal is closed; nothing more can be recorded by this process")
-        if self._offset >= SEGMENT_BYTES:
+        now_ns = time.time_ns()
+        if self._offset >= SEGMENT_BYTES or self._aged(now_ns):
             self._roll()
-        return Strip(self._codec, (self._seq, time.time_ns(), self._previous), self._offset)
+        self._forgotten()
+        return Strip(self._codec, (self._seq, now_ns, self._previous), self._offset)
+
+    def _aged(self, now_ns: int) -> bool:
+        return now_ns - self._opened_ns > SEGMENT_AGE_NS and self._offset > SEGMENT_HEAD.size
+
+    def _thinned(self, kind: FrameKind, payload: bytes) -> bytes:
+        """A payload less its content, while bodies are not kept."""
+        assert self.thin is not None
+        thin = self.thin(kind, payload)
+        if thin is not payload:
+            with self._lock:
+                self._refusing.left_out(len(payload) - len(thin))
+        return thin
+
+    def _tend(self, ending: bool = False) -> None:
+        """Seal a segment that is old, see whether bodies are kept, and tell the ledger what was not."""
+        self._refusing.look()
+        with self._lock:
+            drop = self._refusing.due(ending)
+            if self._file >= 0 and self._aged(time.time_ns()):
+                with contextlib.suppress(JournalFull):
+                    self._roll()
+        if drop is None:
+            return
+        try:
+            self.append(drop)
+        except OSError as error:
+            _log.error("journal %s: %d bodies left out could not be counted: %s", self.writer, drop.count, error)
+
+    def _forgotten(self) -> bool:
+        """Forget chunks and keys when something was erased; returns whether that was so. The caller holds the lock."""
+        if not self._forgetting.due():
+            return False
+        self._chunks.clear()
+        self._owner_keys.clear()
+        if self._subjects is not None:
+            self._subjects.forget()
+        return True
 
     def _write(self, strip: Strip) -> None:
         """Append the frames of a strip in one write; the caller holds the lock."""
@@ -250,14 +369,15 @@ class Journal:
         except OSError as error:
             self._segment -= 1
             raise JournalFull(error.errno, f"the journal could not begin a new segment: {error.strerror}") from error
-        os.fsync(sealed)
-        os.close(sealed)
+        self._unsynced.append(sealed)
+        self._dirty = True
 
     def _open_segment(self) -> None:
         """Create the next free segment; an existing one is never written again by a later process."""
         path = segment_path(self._folder, self._segment)
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        header = segment_head(self.writer, self._segment, self._seq, time.time_ns(), self._previous)
+        self._opened_ns = time.time_ns()
+        header = segment_head(self.writer, self._segment, self._seq, self._opened_ns, self._previous)
         try:
             if os.pwrite(file, header, 0) != len(header):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -266,9 +386,7 @@ class Journal:
             path.unlink()
             raise
         self._file, self._offset = file, SEGMENT_HEAD.size
-        folder = os.open(self._folder, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        self._unsynced.append(os.open(self._folder, os.O_RDONLY))
 
     def _lock_folder(self) -> int:
         claim = os.open(self._folder / "writer.lock", os.O_CREAT | os.O_RDWR, 0o600)
@@ -302,7 +420,9 @@ class Journal:
         while not self._closing:
             self._wake.wait(self._sync_every_s)
             self._wake.clear()
+            self._tend()
             self._sync_once()
+        self._tend(ending=True)
         self._sync_once()
 
     def _sync_once(self) -> None:
@@ -312,14 +432,9 @@ class Journal:
                 return
             goal, file = self._appended, os.dup(self._file)
             self._dirty = False
-        failure: OSError | None = None
-        try:
-            os.fdatasync(file)
-        except OSError as error:
-            failure = JournalFull(error.errno, f"the journal could not be synced: {error.strerror}")
+        failure = self._to_disk(file)
+        if failure is not None:
             _log.error("journal %s: %s", self.writer, failure)
-        finally:
-            os.close(file)
         with self._lock:
             if failure is None:
                 self._durable = max(self._durable, goal)
@@ -334,8 +449,18 @@ class Journal:
             loop.call_soon_threadsafe(_resolve, waiter, failure)
 
 
+def derived_tag(owner: str, key: bytes) -> bytes:
+    """The tag of an owner's frames where no subjects' keys are kept."""
+    return hashlib.blake2b(owner.encode(), key=key, digest_size=8, person=b"wk-tag").digest()
+
+
 def _nothing(bodies: tuple[Body, ...]) -> tuple[Record, ...]:
     return ()
+
+
+def _owner_of(record: Record) -> str:
+    identity = getattr(record, "identity", None)
+    return identity.owner if isinstance(identity, Identity) else HOUSE
 
 
 def _resolve(waiter: asyncio.Future[None], failure: OSError | None) -> None:

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from watchkeeper.engines.recorder import sealing
 from watchkeeper.engines.recorder.frames import (
     HEAD,
     NO_DIGEST,
     SEGMENT_HEAD,
     Corrupt,
+    Erased,
     Head,
     Torn,
     read_head,
     read_payload,
     read_segment_head,
 )
+from watchkeeper.engines.recorder.packed import open_segment, pread, segment_size
 
 SUFFIX = ".wkj"
 _BLOCK_BYTES = 4 << 20
 
 
 class Frame(NamedTuple):
-    """A frame as read: where it begins, where the next one begins, its head and its plain payload."""
+    """A frame as read: where it begins, where the next one begins, its head and its plain payload.
+
+    An erased frame has no payload, nor has one that is sealed under a key that is not there.
+    """
 
     segment: int
     offset: int
     next_offset: int
     head: Head
     payload: bytes
+    erased: bool = False
 
 
 def writers_of(folder: Path) -> list[str]:
@@ -52,8 +58,8 @@ def segment_path(folder: Path, segment: int) -> Path:
 
 def heads(path: Path) -> Iterator[tuple[int, Head]]:
     """The offset and head of every frame of a segment; raises `Torn` or `Corrupt` where the file does not go on."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    size = segment_size(path)
+    with open_segment(path) as file:
         read_segment_head(file.read(SEGMENT_HEAD.size))
         offset = SEGMENT_HEAD.size
         while offset < size:
@@ -82,10 +88,12 @@ def torn_tail(path: Path) -> int | None:
     if last is None:
         return None
     offset, head = last
-    with path.open("rb") as file:
+    with open_segment(path) as file:
         file.seek(offset)
         try:
             read_payload(file.read(head.size), head)
+        except (Erased, sealing.NoKey):
+            return None
         except Corrupt:
             return None if _was_synced_whole(path, offset, head) else offset
     return None
@@ -116,29 +124,33 @@ def last_link(folder: Path) -> tuple[int, int, bytes]:
         if last is not None:
             return segments[-1] + 1, last.seq + 1, last.digest
         if path.stat().st_size >= SEGMENT_HEAD.size:
-            header = read_segment_head(path.read_bytes()[: SEGMENT_HEAD.size])
+            with open_segment(path) as file:
+                header = read_segment_head(file.read(SEGMENT_HEAD.size))
             return segments[-1] + 1, header.first_seq, header.previous
     return (segments[-1] + 1 if segments else 1), 1, NO_DIGEST
 
 
-def read_frames(folder: Path, segment: int = 0, offset: int = 0, check: bool = False) -> Iterator[Frame]:
+def read_frames(
+    folder: Path, segment: int = 0, offset: int = 0, check: bool = False, erased: bool = False
+) -> Iterator[Frame]:
     """The frames of a writer's journal from a place onward, up to the last complete one.
 
     `segment` 0 is the beginning. A frame that is still being written ends the iteration; damage raises `Corrupt`,
-    naming segment and offset.
+    naming segment and offset. Erased frames are left out unless `erased` asks for them.
     """
     numbers = [n for n in segments_of(folder) if n >= segment]
     for position, number in enumerate(numbers):
         start = offset if number == segment else 0
         newer_exists = position + 1 < len(numbers)
-        yield from _read_segment(
-            segment_path(folder, number), number, max(start, SEGMENT_HEAD.size), check, newer_exists
-        )
+        path = segment_path(folder, number)
+        for frame in _read_segment(path, number, max(start, SEGMENT_HEAD.size), check, newer_exists):
+            if erased or not frame.erased:
+                yield frame
 
 
 def _read_segment(path: Path, number: int, offset: int, check: bool, sealed: bool) -> Iterator[Frame]:
     """The frames of one segment; in a sealed one an incomplete frame is damage."""
-    with path.open("rb") as file:
+    with open_segment(path) as file:
         file.seek(offset)
         block = file.read(_BLOCK_BYTES)
         at = 0
@@ -157,11 +169,14 @@ def _read_segment(path: Path, number: int, offset: int, check: bool, sealed: boo
                 continue
             except Corrupt as error:
                 raise Corrupt(f"segment {number} at byte {offset}: {error}") from error
+            gone = False
             try:
                 payload = read_payload(block, head, at, check)
+            except (Erased, sealing.NoKey):
+                payload, gone = b"", True
             except Corrupt as error:
                 raise Corrupt(f"segment {number} at byte {offset}: {error}") from error
-            yield Frame(number, offset, offset + head.size, head, payload)
+            yield Frame(number, offset, offset + head.size, head, payload, gone)
             at += head.size
             offset += head.size
 
@@ -174,6 +189,9 @@ def _missing(block: bytes, at: int) -> int:
 
 
 def read_frame_at(file: int, offset: int) -> tuple[Head, bytes]:
-    """One frame by its place in an open file: head and plain payload, its commitment verified."""
-    head = read_head(os.pread(file, HEAD.size, offset))
-    return head, read_payload(os.pread(file, head.size, offset), head)
+    """One frame by its place in an open file: head and plain payload, its commitment verified.
+
+    Raises `Erased` when it was erased and `Corrupt` when it is not what was written.
+    """
+    head = read_head(pread(file, HEAD.size, offset))
+    return head, read_payload(pread(file, head.size, offset), head)

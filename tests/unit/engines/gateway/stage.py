@@ -161,7 +161,9 @@ class PlainChain:
 class FlatPricer:
     """Every model but those that begin with "free-" costs a microdollar a token."""
 
-    def cost(self, provider: str | None, model: str | None, usage: Usage, at_ns: int) -> Cost | None:
+    def cost(
+        self, provider: str | None, model: str | None, usage: Usage, at_ns: int, tier: str | None = None
+    ) -> Cost | None:
         if model is None or model.startswith("free-") or usage.input_tokens is None or usage.output_tokens is None:
             return None
         return Cost(usd=(usage.input_tokens + usage.output_tokens) * 1e-6, source="flat test table")

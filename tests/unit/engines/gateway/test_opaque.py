@@ -127,3 +127,28 @@ async def test_declared_models_are_listed_and_others_are_asked_for() -> None:
         scene.upstream.answer = embeddings
         async with scene.client.get(f"{scene.url}/v1/models") as response:
             assert await response.json() == EMBEDDINGS
+
+
+async def test_a_stream_of_the_responses_interface_passes_unchanged_and_is_charged() -> None:
+    counts = {"input_tokens": 9, "output_tokens": 5, "total_tokens": 14}
+    whole = {"id": "resp_1", "model": "m", "status": "completed", "output": [], "usage": counts, "service_tier": "flex"}
+    sent = b"".join(
+        f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
+        for kind, fields in (
+            ("response.output_text.delta", {"delta": "Hello"}),
+            ("response.completed", {"response": whole}),
+        )
+    )
+
+    async def responses(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=sent, content_type="text/event-stream")
+
+    async with stage() as scene:
+        scene.upstream.answer = responses
+        async with scene.client.post(f"{scene.url}/v1/responses", json={"model": "m", "stream": True}) as response:
+            assert await response.read() == sent
+        span = scene.recorder.finished
+        assert (span.operation, span.status, span.response_id) == (Operation.CHAT, Status.OK, "resp_1")
+        assert (span.usage.input_tokens, span.usage.output_tokens) == (9, 5)
+        assert span.cost is not None and span.first_token_ns is not None
+        assert span.attributes["openai.response.service_tier"] == "flex"

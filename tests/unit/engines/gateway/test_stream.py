@@ -88,3 +88,61 @@ def test_reasoning_and_tool_calls_are_content_and_a_role_is_not() -> None:
     call = {"index": 0, "function": {"name": "look", "arguments": ""}}
     reader.feed(event(choices=[{"index": 0, "delta": {"tool_calls": [call]}}]))
     assert reader.output_chunks == 2 and reader.answer.text == "look()"
+
+
+def typed(kind: str, **fields: object) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+
+def test_the_last_event_of_a_responses_stream_holds_usage_model_and_tier() -> None:
+    counts = {"input_tokens": 9, "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 4}}
+    whole = {"id": "resp_1", "model": "m", "status": "completed", "output": [], "service_tier": "flex"}
+    reader = StreamReader()
+    reader.feed(typed("response.created", response=whole | {"status": "in_progress", "usage": None}))
+    assert not reader.complete
+    reader.feed(typed("response.output_text.delta", delta="Hel") + typed("response.output_text.delta", delta="lo"))
+    reader.feed(typed("response.completed", response=whole | {"usage": counts}))
+    answer = reader.answer
+    assert answer.usage == Usage(input_tokens=9, output_tokens=5, reasoning_tokens=4)
+    assert (answer.model, answer.response_id, answer.service_tier) == ("m", "resp_1", "flex")
+    assert (answer.text, answer.finish_reasons, reader.output_chunks) == ("Hello", ("completed",), 2)
+    assert reader.complete and reader.done
+
+
+def test_a_responses_stream_that_fails_says_why() -> None:
+    reader = StreamReader()
+    failed = {"status": "failed", "output": [], "error": {"code": "server_error", "message": "went away"}}
+    reader.feed(typed("response.failed", response=failed))
+    assert (reader.answer.error_type, reader.answer.message) == ("server_error", "went away")
+
+
+def test_the_two_halves_of_a_messages_streams_usage_are_put_together() -> None:
+    first = {"input_tokens": 6, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 0, "output_tokens": 1}
+    reader = StreamReader()
+    reader.feed(typed("message_start", message={"id": "msg_1", "model": "m", "content": [], "usage": first}))
+    reader.feed(typed("content_block_delta", index=0, delta={"type": "text_delta", "text": "yes"}))
+    reader.feed(typed("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 40}))
+    reader.feed(typed("message_stop"))
+    answer = reader.answer
+    assert answer.usage == Usage(input_tokens=106, output_tokens=40, cache_read_tokens=100, cache_write_tokens=0)
+    assert (answer.model, answer.text, answer.finish_reasons, reader.done) == ("m", "yes", ("end_turn",), True)
+
+
+def test_the_last_counts_of_a_gemini_stream_are_those_that_stand() -> None:
+    reader = StreamReader()
+    for thoughts, text, ended in ((5, "a", {}), (7, "b", {"finishReason": "STOP"})):
+        chunk = {
+            "candidates": [{"content": {"parts": [{"text": text}]}, **ended}],
+            "usageMetadata": {"promptTokenCount": 3, "thoughtsTokenCount": thoughts, "candidatesTokenCount": 1},
+            "modelVersion": "g",
+        }
+        reader.feed(f"data: {json.dumps(chunk)}\n\n".encode())
+    assert reader.answer.usage == Usage(input_tokens=3, output_tokens=8, reasoning_tokens=7)
+    assert (reader.answer.model, reader.answer.text, reader.answer.finish_reasons) == ("g", "ab", ("STOP",))
+    assert reader.complete
+
+
+def test_usage_that_a_provider_sends_under_its_own_name_is_read() -> None:
+    reader = StreamReader()
+    reader.feed(event(**said("a", "stop")) + event(choices=[], x_groq={"usage": {"prompt_tokens": 2}}))
+    assert reader.answer.usage == Usage(input_tokens=2)

@@ -1,0 +1,1 @@
+"""Keeps checkpoints outside the data directory: a file elsewhere, a git repository, a webhook."""
