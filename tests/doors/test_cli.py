@@ -137,7 +137,7 @@ def everything(scene: Scene) -> dict[str, Any]:
     incident = scene.json("incident", "list")["items"][0]["incident_id"]
     needed = {
         "incident_of": ["subject=slo:outcomes"],
-        "search": ["text=parcel"],
+        "previews": ["text=parcel"],
         "sli": ["score=outcome", "on=session"],
         "trace": [f"trace_id={trace}"],
     }

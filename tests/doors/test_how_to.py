@@ -34,11 +34,14 @@ ROW = {
 }
 PAGES = (
     "evals",
+    "export",
     "import-last-week",
     "keys-and-beyond-loopback",
     "limits",
     "prove-a-record",
+    "otlp",
     "put-it-in-front",
+    "tokens-and-cost",
     "watch-outcomes",
 )
 EXPECTED = {
@@ -48,9 +51,14 @@ EXPECTED = {
     "python agents.py": "loop_cycle|same 2 tool calls",
     "watchkeeper ask decisions verdict=deny since=1h": "loop_cycle",
     "watchkeeper import last-week.jsonl.gz": "Read 3 spans",
+    "watchkeeper export --format otlp -o week.pb --since 7d": "Wrote 3 spans",
+    "watchkeeper export --format jsonl -o week.jsonl --since 7d --model gpt-4o": "Wrote 3 spans",
+    "watchkeeper export --format parquet -o week.parquet --since 7d --json": '"spans":3',
+    "watchkeeper import week.jsonl --data elsewhere": "Read 3 spans",
+    "watchkeeper ask costs since=30d by=model --data elsewhere": "gpt-4o",
     "watchkeeper import export.pb traces.json": "Read 2 spans",
     "watchkeeper ask costs since=30d by=model": "gpt-4o",
-    "watchkeeper ask search text=refund since=30d": "refund",
+    "watchkeeper search refund --since 30d": "refund",
     "watchkeeper verify": "holds",
     "watchkeeper rebuild": "Rebuilt the index",
     "watchkeeper ask outcomes since=1h width=1h": "good",
@@ -59,6 +67,9 @@ EXPECTED = {
     "watchkeeper key create ada --tenant shop --user ada --expires 90d": "^wk-",
     "watchkeeper key list": "ada",
     "watchkeeper ask audits": "key.created",
+    "watchkeeper price usage.jsonl": r"Priced 3 lines at \$0\.0094377\.",
+    "watchkeeper price usage.jsonl --json": '"cost_usd":0.008289',
+    "watchkeeper report tokens --since 7d": "Wrote tokens.html",
 }
 MAY_END_WITH_ONE = ("watchkeeper eval compare before.jsonl after.jsonl --margin 0.1",)
 

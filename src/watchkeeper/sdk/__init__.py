@@ -23,10 +23,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from watchkeeper.records.ids import is_span_id, new_id
 from watchkeeper.sdk import calls, tracing
+from watchkeeper.sdk.assembly import context, sources
 from watchkeeper.sdk.calls import F
 from watchkeeper.sdk.client import Flushed, Options, current_client, start
+from watchkeeper.sdk.effects import effect
 from watchkeeper.sdk.guard import Denied, OnUnreachable
-from watchkeeper.sdk.identity import Who, acting, baggage_of, current
+from watchkeeper.sdk.identity import Who, acting, current
+from watchkeeper.sdk.outgoing import headers
 from watchkeeper.sdk.tracing import Handle
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ __all__ = [
     "Flushed",
     "Handle",
     "agent",
+    "context",
+    "effect",
     "feedback",
     "flush",
     "headers",
@@ -45,6 +50,7 @@ __all__ = [
     "outcome",
     "score",
     "session",
+    "sources",
     "tool",
     "trace",
 ]
@@ -62,6 +68,7 @@ def init(
     add_to_existing: bool = False,
     capture_content: bool = True,
     timeout_s: float = 2.0,
+    redact: Sequence[str] | Callable[[str], str] = (),
 ) -> None:
     """Connect this process to a Watchkeeper server.
 
@@ -69,6 +76,7 @@ def init(
     process before the server is asked, with `cells` as their memory. When the server cannot be asked, tools run
     (`on_unreachable` "open") or are denied ("closed"). A tracer provider that the program set itself is only added
     to with `add_to_existing`. With `capture_content` false no arguments and results of tools leave the process.
+    `redact` masks texts before they leave: names of detectors ("emails", "secret_keys", ...) or a function of your own.
     Raises `ValueError` for a wrong URL or setting; a server that is not there is no error.
     """
     start(
@@ -83,6 +91,7 @@ def init(
             add_to_existing=add_to_existing,
             capture_content=capture_content,
             timeout_s=timeout_s,
+            redact=redact,
         )
     )
 
@@ -151,24 +160,6 @@ def session(id: str, *, user: str | None = None, run: str | None = None) -> Iter
     before = current()
     with acting(Who(session=id, run=run or before.run, user=user or before.user, agent=before.agent)):
         yield
-
-
-def headers() -> dict[str, str]:
-    """Headers that tell the gateway whom a call belongs to: pass them as `extra_headers` of an OpenAI client's call.
-
-    Holds session, run, user and agent where they are known, the trace context, and the Watchkeeper key if there is one.
-    """
-    who = current()
-    found = {f"X-Watchkeeper-{name.capitalize()}": value for name, value in who.items()}
-    if who.items():
-        found["baggage"] = baggage_of(who)
-    parent = tracing.traceparent()
-    if parent is not None:
-        found["traceparent"] = parent
-    key = current_client().key
-    if key is not None:
-        found["X-Watchkeeper-Key"] = key
-    return found
 
 
 def score(

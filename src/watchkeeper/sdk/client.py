@@ -10,11 +10,16 @@ from typing import Any, NamedTuple
 
 from watchkeeper.kinds.policy import Policy
 from watchkeeper.kinds.ports import Cells
+from watchkeeper.records.decision import Decision
 from watchkeeper.sdk.connection import Connection
 from watchkeeper.sdk.guard import Guard, OnUnreachable
+from watchkeeper.sdk.private import Masking, Redact
 from watchkeeper.sdk.sender import Sender
 from watchkeeper.sdk.tracing import Exporting
 
+_RULING = (
+    "verdict", "reason", "policy", "version", "instance", "mode", "stage", "tool", "model", "trace_id", "span_id",
+)  # fmt: skip
 DEFAULT_URL = "http://127.0.0.1:8787"
 _log = logging.getLogger("watchkeeper.sdk")
 _lock = threading.Lock()
@@ -40,24 +45,36 @@ class Flushed(NamedTuple):
 class Client:
     """One process's connection to a server. Made by `init`, or from the environment when something is first sent."""
 
-    def __init__(self, url: str | None, key: str | None, timeout_s: float = 2.0) -> None:
+    def __init__(self, url: str | None, key: str | None, timeout_s: float = 2.0, redact: Redact = ()) -> None:
         """`url` and `key` default to WATCHKEEPER_URL and WATCHKEEPER_API_KEY; raises `ValueError` for a wrong URL."""
         self.url = url or os.environ.get("WATCHKEEPER_URL") or DEFAULT_URL
         self.key = key or os.environ.get("WATCHKEEPER_API_KEY") or None
         self.connection = Connection(self.url, self.key, timeout_s)
         self.sender = Sender(Connection(self.url, self.key, max(timeout_s, 10.0)))
-        self.exporting = Exporting()
+        self.masking = Masking(redact)
+        self.exporting = Exporting(self.masking, self.sender.lost_elsewhere)
         self.guard: Guard | None = None
         self.capture_content = True
 
     def send(self, path: str, value: dict[str, Any]) -> None:
         """Queue something for the server; None values are left out."""
-        self.sender.put(path, {key: each for key, each in value.items() if each is not None})
+        said = {key: each for key, each in value.items() if each is not None}
+        self.sender.put(path, self.masking.value(said) if self.masking.active else said)
+
+    def report(self, decision: Decision) -> None:
+        """Queue a ruling that was made in this process, for the record."""
+        said = {name: getattr(decision, name) for name in _RULING}
+        who = {name: getattr(decision.identity, name) for name in ("user", "session", "run", "agent")}
+        given = {name: each for name, each in who.items() if each is not None}
+        facts = {str(name)[:200]: each for name, each in list(decision.facts.items())[:64]}
+        ruling = {**said, "sentence": decision.sentence[:2000], "identity": given, "facts": facts}
+        self.send("/api/v1/decisions", {**ruling, "id": decision.decision_id, "at": decision.at_ns})
 
     def flush(self, timeout_s: float) -> Flushed:
         """Deliver what waits, and say honestly what was not delivered since the start."""
         spans = self.exporting.flush(timeout_s)
         waiting = self.sender.flush(timeout_s)
+        self.sender.tell()
         problems = [each for each in (self.sender.problem, self.exporting.problem) if each is not None]
         if not spans and self.exporting.problem is None:
             problems.append(f"the spans were not exported within {timeout_s} s")
@@ -94,6 +111,7 @@ class Options(NamedTuple):
     add_to_existing: bool
     capture_content: bool
     timeout_s: float
+    redact: Redact = ()
 
 
 def start(chosen: Options) -> Client:
@@ -101,14 +119,15 @@ def start(chosen: Options) -> Client:
     global _client
     if chosen.on_unreachable not in ("open", "closed"):
         raise ValueError(f"on_unreachable is {chosen.on_unreachable!r}; it should be 'open' or 'closed'.")
-    made = Client(chosen.url, chosen.key, chosen.timeout_s)
+    made = Client(chosen.url, chosen.key, chosen.timeout_s, chosen.redact)
     made.capture_content = chosen.capture_content
     asked = made.connection if chosen.ask_server else None
-    made.guard = Guard(asked, chosen.on_unreachable, chosen.policies, chosen.cells)
+    made.guard = Guard(asked, chosen.on_unreachable, chosen.policies, chosen.cells, made.report)
     with _lock:
         before, _client = _client, made
     if before is not None and before.exporting.provider is not None:
         made.exporting = before.exporting
+        made.exporting.masking = made.masking
         if before.url != made.url:
             _log.warning("watchkeeper: init was called again; spans still go to %s", before.url)
     else:

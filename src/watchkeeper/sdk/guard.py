@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from watchkeeper.engines.decide.chain import Chain
@@ -21,6 +21,7 @@ from watchkeeper.kinds.ports import Cells
 from watchkeeper.records.decision import Decision
 from watchkeeper.records.event import Event, Stage, ToolStep
 from watchkeeper.records.identity import Identity
+from watchkeeper.records.span import Usage
 from watchkeeper.sdk.connection import Connection, NotAccepted, Unreachable
 from watchkeeper.sdk.identity import Who
 
@@ -49,14 +50,18 @@ class Guard:
         on_unreachable: OnUnreachable,
         policies: Sequence[Policy | Link] = (),
         cells: Cells | None = None,
+        report: Callable[[Decision], None] | None = None,
     ) -> None:
-        """`connection` None asks no server; `cells` is the memory of local policies that keep meters."""
+        """`connection` None asks no server; `cells` is the memory of local policies that keep meters.
+
+        `report` is given every ruling of a local policy, so that it is on record as the server's own are.
+        """
         self._connection, self._on_unreachable = connection, on_unreachable
         self._finished: OrderedDict[str, deque[ToolStep]] = OrderedDict()
         self._lock = threading.Lock()
         self._quiet_until = 0.0
         self._wants_results = False
-        self._local = _Local(policies, cells) if policies else None
+        self._local = _Local(policies, cells, report) if policies else None
         self.counts: Counter[str] = Counter()
 
     def ask(self, step: ToolStep, who: Who, trace_id: str, span_id: str) -> None:
@@ -159,16 +164,24 @@ class Guard:
 class _Local:
     """A chain of policies in this process, on an event loop of its own so that any thread can ask."""
 
-    def __init__(self, policies: Sequence[Policy | Link], cells: Cells | None) -> None:
+    def __init__(
+        self, policies: Sequence[Policy | Link], cells: Cells | None, report: Callable[[Decision], None] | None
+    ) -> None:
         links = [each if isinstance(each, Link) else Link(policy=each, instance=each.header.id) for each in policies]
-        self._chain = Chain(links, cells, lambda decision: None, time.time_ns)
+        self._chain = Chain(links, cells, report or (lambda decision: None), time.time_ns)
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="watchkeeper-policies", daemon=True).start()
 
     def rule(self, event: Event) -> Decision | None:
         """The decision that stops the call, if one does."""
-        asked = asyncio.run_coroutine_threadsafe(self._chain.decide(event), self._loop)
-        return asked.result(_LOCAL_TIMEOUT_S).stop
+        asked = asyncio.run_coroutine_threadsafe(self._decide(event), self._loop)
+        return asked.result(_LOCAL_TIMEOUT_S)
+
+    async def _decide(self, event: Event) -> Decision | None:
+        stop = (await self._chain.decide(event)).stop
+        if stop is None:
+            await self._chain.settle(event, Usage(), None)  # a cap on calls is used up by being granted
+        return stop
 
 
 def _event(stage: Stage, steps: tuple[ToolStep, ...], who: Who, trace_id: str, span_id: str) -> Event:

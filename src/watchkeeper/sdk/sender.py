@@ -7,8 +7,9 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from typing import Any
+from typing import Any, NamedTuple
 
+from watchkeeper.records.ids import new_id
 from watchkeeper.sdk.connection import Connection, NotAccepted, Unreachable
 
 MOST_WAITING = 10_000
@@ -19,12 +20,23 @@ _LONGEST_PAUSE_S = 5.0
 _log = logging.getLogger("watchkeeper.sdk")
 
 Item = tuple[str, dict[str, Any]]
+LOSSES = "/api/v1/losses"
+
+
+class Loss(NamedTuple):
+    """Losses of one kind that the server was not told of yet."""
+
+    number: int
+    first_ns: int
+    last_ns: int
+    id: str
 
 
 class Sender:
     """Takes items without waiting and posts them from a thread of its own. What it cannot deliver is counted by reason.
 
-    `counts` holds "sent" and, for what was lost, "full" (the queue was), "unreachable" and "refused".
+    `counts` holds "sent" and, for what was lost, "full" (the queue was), "unreachable" and "refused". What was lost is
+    told to the server at the next delivery that works, so that it stands in the drop ledger there.
     """
 
     def __init__(self, connection: Connection, most_waiting: int = MOST_WAITING) -> None:
@@ -39,6 +51,8 @@ class Sender:
         self._said: set[str] = set()
         self.counts: Counter[str] = Counter()
         self.problem: str | None = None
+        self._losses: dict[tuple[str, str], Loss] = {}
+        self._untold = threading.Lock()
 
     def put(self, path: str, value: dict[str, Any]) -> None:
         """Queue one item; the newest is dropped and counted when the queue is full."""
@@ -105,6 +119,7 @@ class Sender:
                 problem = str(error)
             else:
                 self.counts["sent"] += len(batch)
+                self.tell()
                 return
             if attempt < _ATTEMPTS:
                 with self._condition:
@@ -120,8 +135,43 @@ class Sender:
         for item in batch:
             self._deliver(path, [item])
 
+    def lost_elsewhere(self, what: str, reason: str, count: int) -> None:
+        """Note a loss that is not of this queue (spans that could not be exported), to be told to the server."""
+        now_ns = time.time_ns()
+        with self._untold:
+            before = self._losses.get((what, reason))
+            first_ns, ident = (now_ns, new_id("drp", now_ns)) if before is None else (before.first_ns, before.id)
+            self._losses[what, reason] = Loss(count + (before.number if before else 0), first_ns, now_ns, ident)
+
+    def tell(self) -> bool:
+        """Tell the server what was lost so far; what it does not take is told again later. True when all was told."""
+        with self._untold:
+            losses, self._losses = self._losses, {}
+        if not losses:
+            return True
+        said = [
+            {"what": what, "reason": reason, "count": each.number, "first": each.first_ns, "last": each.last_ns}
+            | {"id": each.id}
+            for (what, reason), each in losses.items()
+        ]
+        try:
+            self._connection.post(LOSSES, said)
+        except (NotAccepted, Unreachable):
+            with self._untold:
+                for kind, each in losses.items():
+                    later = self._losses.get(kind)
+                    more = (
+                        each
+                        if later is None
+                        else each._replace(number=each.number + later.number, last_ns=later.last_ns)
+                    )
+                    self._losses[kind] = more
+            return False
+        return True
+
     def _lost(self, reason: str, count: int, problem: str) -> None:
         self.counts[reason] += count
+        self.lost_elsewhere("record", f"sdk_{reason}", count)
         self.problem = problem
         if reason not in self._said:
             self._said.add(reason)

@@ -6,15 +6,16 @@ import atexit
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from watchkeeper.records.ids import new_span_id, new_trace_id
 from watchkeeper.sdk.identity import current
+from watchkeeper.sdk.private import Masking
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.0"
-LONGEST_CONTENT = 100_000
+LONGEST_CONTENT = 8_000_000
 _INSTALL = "opentelemetry-sdk is not installed, so no spans are recorded; run: pip install 'watchkeeper[sdk]'"
 _log = logging.getLogger("watchkeeper.sdk")
 
@@ -22,7 +23,12 @@ _log = logging.getLogger("watchkeeper.sdk")
 class Exporting:
     """How spans leave this process: the provider that was set up (None: not ours), and what was not delivered."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, masking: Masking | None = None, lost: Callable[[str, str, int], None] = lambda what, reason, count: None
+    ) -> None:
+        """`masking` is applied to spans before they leave; `lost` is told what could not be exported."""
+        self.masking = masking or Masking()
+        self.lost = lost
         self.provider: Any = None
         self.processor: Any = None
         self.counts: Counter[str] = Counter()
@@ -55,17 +61,27 @@ class Exporting:
             provider = TracerProvider(resource=Resource.create(attributes))
             trace.set_tracer_provider(provider)
             atexit.register(provider.shutdown)
-        provider.add_span_processor(_naming())
+        provider.add_span_processor(_naming(self.counts))
         provider.add_span_processor(self.processor)
         self.provider = provider
 
     def flush(self, timeout_s: float) -> bool:
-        """Export what waits; False when that failed or took too long."""
+        """Export what waits; False when that failed or took too long, or spans were dropped for want of room."""
         if self.processor is None:
             return True
-        before = self.counts["failed"]
+        before, ended = self.counts["failed"], self.counts["ended"]
         done = bool(self.processor.force_flush(int(timeout_s * 1000)))
+        if done:
+            self._note_overflow(ended)
         return done and self.counts["failed"] == before
+
+    def _note_overflow(self, ended: int) -> None:
+        """OpenTelemetry only logs that its queue was full: of what had ended, all that was not exported went there."""
+        missing = ended - self.counts["sent"] - self.counts["failed"]
+        if missing > 0:
+            self.counts["failed"] += missing
+            self.problem = f"{missing} spans were dropped: more ended at once than OpenTelemetry's queue holds"
+            self.lost("span", "sdk_queue_full", missing)
 
 
 def _counting(exporter: Any, into: Exporting) -> Any:
@@ -77,9 +93,12 @@ def _counting(exporter: Any, into: Exporting) -> Any:
 
         def export(self, spans: Any) -> Any:
             """Export a batch."""
+            if into.masking.active:
+                spans = [into.masking.span(each) for each in spans]
             result = exporter.export(spans)
             into.counts["sent" if result is SpanExportResult.SUCCESS else "failed"] += len(spans)
             if result is not SpanExportResult.SUCCESS:
+                into.lost("span", "sdk_not_exported", len(spans))
                 into.problem = f"{len(spans)} spans could not be exported; the log of opentelemetry says why"
             return result
 
@@ -94,8 +113,8 @@ def _counting(exporter: Any, into: Exporting) -> Any:
     return CountingExporter()
 
 
-def _naming() -> Any:
-    """A processor that writes session, run, user and agent of the current work on every span that starts."""
+def _naming(counts: Counter[str]) -> Any:
+    """A processor that names whom a span belongs to when it starts, and counts those that end."""
     from opentelemetry.sdk.trace import SpanProcessor
 
     class NamingProcessor(SpanProcessor):
@@ -105,6 +124,10 @@ def _naming() -> Any:
             """Write what is known and not there yet."""
             for name, value in current().items():
                 span.set_attribute(f"watchkeeper.{name}", value)
+
+        def on_end(self, span: Any) -> None:
+            """Count what is to be exported."""
+            counts["ended"] += span.context.trace_flags.sampled
 
     return NamingProcessor()
 

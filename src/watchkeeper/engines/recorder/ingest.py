@@ -1,30 +1,57 @@
-"""Builds the index from the journal: follows every writer's segments and appends what they hold to the Log."""
+"""Builds the index from the journal: follows every writer's segments and appends what they hold to the Log.
+
+While the index is behind, journals are read and decoded by a process of its own (`decoding`), which is asked for the
+next batch while the last one is being appended. Rows and watermark become visible together, so whichever process is
+killed, and whenever, nothing is lost and nothing is doubled: what was not appended is read anew.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-import msgspec
-
-from watchkeeper.engines.recorder.frames import RECORD_KINDS, Corrupt, FrameKind
-from watchkeeper.engines.recorder.segments import Frame, read_frames, segments_of, writers_of
+from watchkeeper.engines.recorder.batches import BatchReader, Decoder, Read
+from watchkeeper.engines.recorder.frames import FrameKind
+from watchkeeper.engines.recorder.lag import Lag, lag_of
+from watchkeeper.engines.recorder.segments import segments_of, writers_of
 from watchkeeper.kinds.ports import Batch, Log, Watermark
-from watchkeeper.records.drop import Drop
-from watchkeeper.records.record import Record, unpack
-from watchkeeper.records.span import Origin, Span
+from watchkeeper.records.record import Record
 
-BATCH_RECORDS = 4_000
-BATCH_BYTES = 8 << 20
+__all__ = ["Decoder", "Ingester", "Progress", "Settler"]
+
 POLL_S = 0.1
+RETRY_S = 1.0
+BEHIND_BATCHES = 3
+"""So many full batches one after the other, and decoding gets a process of its own."""
+IDLE_S = 15.0
+"""So long after the last full batch that process is ended."""
+MEND_S = 60.0
+"""After the process died, decoding goes on here for so long before another one is started."""
 _log = logging.getLogger("watchkeeper.ingest")
 
-Decoder = Callable[[bytes, Origin, int], tuple[Record, ...]]
-"""Turns a foreign payload (OTLP) into records; given the frame's origin and the time it was received (unix ns)."""
+
+class Settler(Protocol):
+    """Brings a batch into agreement with what is in the index; must give the same when a batch comes again."""
+
+    async def settle(self, records: tuple[Record, ...]) -> tuple[Record, ...]:
+        """The records to index instead: some replaced, and revisions of others added."""
+        ...
+
+
+class ElsewhereReader(Protocol):
+    """Reads batches in another process; raises `OSError` when that is gone. Blocks."""
+
+    def read(self, mark: Watermark) -> Read:
+        """The next batch of a writer after a mark."""
+        ...
+
+    def end(self) -> None:
+        """Let the process go; the next `read` starts another."""
+        ...
 
 
 class Progress(NamedTuple):
@@ -35,39 +62,80 @@ class Progress(NamedTuple):
     duplicates: int
 
 
+class _Trouble(NamedTuple):
+    """An index that takes nothing: since when (monotonic), how often it was tried, and what it says."""
+
+    since_s: float
+    times: int
+    error: str
+
+
 class Ingester:
     """Indexes all journals under a folder into a Log. Exactly once: rows and watermark become visible together."""
 
-    def __init__(self, folder: Path, log: Log, decoders: Mapping[FrameKind, Decoder]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        log: Log,
+        decoders: Mapping[FrameKind, Decoder],
+        settlers: Sequence[Settler] = (),
+        elsewhere: ElsewhereReader | None = None,
+    ) -> None:
+        """`settlers` see every batch before it is indexed; `elsewhere` decodes while the index is behind."""
         self._folder = folder
+        self._settlers = settlers
         self._index = log
-        self._decoders = decoders
+        self._reader = BatchReader(folder, decoders)
+        self._elsewhere = elsewhere
         self._marks: dict[str, Watermark] | None = None
         self._turn = asyncio.Lock()
         self._broken: dict[str, str] = {}
-        self.frames = self.records = self.duplicates = 0
+        self._trouble: _Trouble | None = None
+        self._ahead: dict[str, tuple[Watermark, asyncio.Task[Read]]] = {}
+        self._far: set[str] = set()
+        self._full_batches = 0
+        self._last_full_s = self._died_s = -MEND_S
+        self.frames = self.records = self.duplicates = self.erased = self.deaths = 0
 
     @property
     def broken(self) -> Mapping[str, str]:
         """Writers whose journal is damaged, with the place and kind of the damage."""
         return dict(self._broken)
 
+    @property
+    def decoding_elsewhere(self) -> bool:
+        """Whether journals are decoded in a process of its own at present."""
+        return self._elsewhere is not None and self._full_batches >= BEHIND_BATCHES
+
+    def problem(self, patience_s: float = 5.0) -> str | None:
+        """Why the index does not take what is recorded, once that has lasted; None when it does."""
+        trouble = self._trouble
+        if trouble is None or (lasted_s := time.monotonic() - trouble.since_s) < patience_s:
+            return None
+        return (
+            f"the index has taken nothing for {lasted_s:,.0f} s ({trouble.times} attempts: {trouble.error}); "
+            "recording goes on, and what is missing follows once the index works again"
+        )
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Follow the journals until told to stop. A failing index is retried and never stops the recording."""
-        while not stopping.is_set():
-            try:
-                progress = await self.round()
-                pause = 0.0 if progress.frames else POLL_S
-            except Exception as error:  # noqa: BLE001 - whatever breaks the index must not stop the following
-                _log.error("indexing failed and is tried again: %s", error)
-                pause = 1.0
-            if pause:
+        try:
+            while not stopping.is_set():
                 try:
-                    await asyncio.wait_for(stopping.wait(), pause)
-                except TimeoutError:
-                    continue
-            else:
-                await asyncio.sleep(0)
+                    progress = await self.round()
+                    pause = 0.0 if progress.frames else POLL_S
+                except Exception as error:  # noqa: BLE001 - whatever breaks the index must not stop the following
+                    _log.error("indexing failed and is tried again: %s", error)
+                    pause = RETRY_S
+                if pause:
+                    try:
+                        await asyncio.wait_for(stopping.wait(), pause)
+                    except TimeoutError:
+                        continue
+                else:
+                    await asyncio.sleep(0)
+        finally:
+            await self.rest()
 
     async def drain(self) -> Progress:
         """Index everything appended so far."""
@@ -77,27 +145,29 @@ class Ingester:
             frames, records = frames + progress.frames, records + progress.records
             duplicates += progress.duplicates
             if progress.frames == 0:
+                await self.rest()
                 return Progress(frames, records, duplicates)
 
     async def round(self) -> Progress:
         """Index one batch of each writer."""
         async with self._turn:
-            if self._marks is None:
-                self._marks = dict(await self._index.watermarks())
-            frames = records = duplicates = 0
-            for writer in await asyncio.to_thread(writers_of, self._folder):
-                mark = self._marks.get(writer) or Watermark(writer=writer, segment=0, offset=0)
-                batch, count = await asyncio.to_thread(self._read, writer, mark)
-                if batch is None or batch.watermark is None:
-                    continue
-                appended = await self._index.append(batch)
-                self._marks[writer] = batch.watermark
-                frames, records = frames + count, records + len(batch.records)
-                duplicates += appended.duplicates
-            self.frames += frames
-            self.records += records
-            self.duplicates += duplicates
-            return Progress(frames, records, duplicates)
+            try:
+                progress = await self._round()
+            except Exception as error:
+                before = self._trouble or _Trouble(time.monotonic(), 0, "")
+                self._trouble = _Trouble(before.since_s, before.times + 1, str(error)[:300])
+                raise
+            self._trouble = None
+            return progress
+
+    async def rest(self) -> None:
+        """Let the decoding process go, and forget what it has read ahead."""
+        async with self._turn:
+            await self._let_go()
+
+    def lag(self) -> Lag:
+        """How far the index is behind the journals; looks at their files."""
+        return lag_of(self._folder, dict(self._marks or {}))
 
     def lag_segments(self) -> int:
         """How many whole segments the index is behind, over all writers."""
@@ -109,51 +179,96 @@ class Ingester:
             lag += len([n for n in numbers if mark is None or n > mark.segment])
         return lag
 
-    def _read(self, writer: str, mark: Watermark) -> tuple[Batch | None, int]:
-        records: list[Record] = []
-        frames = size = 0
-        try:
-            for frame in read_frames(self._folder / writer, mark.segment, mark.offset):
-                mark = Watermark(writer=writer, segment=frame.segment, offset=frame.next_offset, seq=frame.head.seq)
-                records.extend(self._records(writer, frame))
-                frames += 1
-                size += len(frame.payload)
-                if len(records) >= BATCH_RECORDS or size >= BATCH_BYTES:
-                    break
-            self._broken.pop(writer, None)
-        except Corrupt as error:
-            if writer not in self._broken:
-                _log.error("the journal of %s is damaged: %s; run 'watchkeeper verify'", writer, error)
-            self._broken[writer] = str(error)
-        if not frames:
-            return None, 0
-        return Batch(records=tuple(records), watermark=mark), frames
+    async def _round(self) -> Progress:
+        if self._marks is None:
+            self._marks = dict(await self._index.watermarks())
+        frames = records = duplicates = 0
+        any_full = False
+        for writer in await asyncio.to_thread(writers_of, self._folder):
+            mark = self._marks.get(writer) or Watermark(writer=writer, segment=0, offset=0)
+            read = await self._read(mark)
+            self._note(writer, read)
+            any_full |= read.full
+            if not read.frames:
+                continue
+            if read.full:
+                self._read_ahead(read.mark)
+            settled = await self._settled(read.records)
+            appended = await self._index.append(Batch(records=settled, watermark=read.mark))
+            self._marks[writer] = read.mark
+            frames, records = frames + read.frames, records + len(read.records)
+            duplicates += appended.duplicates
+            self.frames += read.frames
+            self.records += len(read.records)
+            self.duplicates += appended.duplicates
+            self.erased += read.erased
+        await self._pace(any_full)
+        return Progress(frames, records, duplicates)
 
-    def _records(self, writer: str, frame: Frame) -> tuple[Record, ...]:
-        """The records of one frame; what cannot be read is counted, and the rest goes on."""
-        origin = Origin(writer=writer, segment=frame.segment, offset=frame.offset)
+    async def _settled(self, records: tuple[Record, ...]) -> tuple[Record, ...]:
+        for each in self._settlers:
+            records = await each.settle(records)
+        return records
+
+    async def _read(self, mark: Watermark) -> Read:
+        """The next batch of a writer: read ahead, or read now, elsewhere or here."""
+        ahead = self._ahead.pop(mark.writer, None)
+        if ahead is not None and ahead[0] != mark:  # what was read before could not be appended
+            await _ended(ahead[1])
+            ahead = None
+        if ahead is None and not (self.decoding_elsewhere and mark.writer in self._far):
+            return await asyncio.to_thread(self._reader.read, mark)
         try:
-            kind = FrameKind(frame.head.kind)
-            if kind == FrameKind.CHUNK:
-                return ()
-            if kind in RECORD_KINDS:
-                record = unpack(RECORD_KINDS[kind], frame.payload)
-                if isinstance(record, Span):
-                    record = msgspec.structs.replace(record, origin=origin)
-                return (record,)
-            return self._decoders[kind](frame.payload, origin, frame.head.at_ns)
-        except (ValueError, KeyError, msgspec.MsgspecError) as error:
-            now = time.time_ns()
-            _log.error("frame %d of %s cannot be indexed: %s", frame.head.seq, writer, error)
-            detail = f"writer {writer}, segment {frame.segment}, byte {frame.offset}: {error}"[:300]
-            return (
-                Drop(
-                    what="frame",
-                    reason="unreadable",
-                    count=1,
-                    first_ns=now,
-                    last_ns=now,
-                    door="index",
-                    detail=detail,
-                ),
-            )
+            return await (self._ask(mark) if ahead is None else ahead[1])
+        except OSError as error:
+            self._full_batches, self._died_s = 0, time.monotonic()
+            self.deaths += 1
+            _log.warning("%s; decoding goes on in the store's own process for a while", error)
+            return await asyncio.to_thread(self._reader.read, mark)
+
+    def _read_ahead(self, mark: Watermark) -> None:
+        """Ask for what follows a full batch while that one is appended; one writer at a time."""
+        if self.decoding_elsewhere and not self._ahead:
+            self._ahead[mark.writer] = (mark, self._ask(mark))
+
+    def _ask(self, mark: Watermark) -> asyncio.Task[Read]:
+        assert self._elsewhere is not None
+        return asyncio.create_task(asyncio.to_thread(self._elsewhere.read, mark), name="decoding")
+
+    async def _pace(self, full: bool) -> None:
+        """Count full batches one after the other; after a while without one the decoding process may go."""
+        now_s = time.monotonic()
+        if full:
+            self._last_full_s = now_s
+            if now_s - self._died_s >= MEND_S:
+                self._full_batches += 1
+        elif not self.decoding_elsewhere:
+            self._full_batches = 0
+        elif now_s - self._last_full_s >= IDLE_S:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        waiting = [task for _, task in self._ahead.values()]
+        self._ahead.clear()
+        self._full_batches = 0
+        for task in waiting:
+            await _ended(task)
+        if self._elsewhere is not None:
+            await asyncio.to_thread(self._elsewhere.end)
+
+    def _note(self, writer: str, read: Read) -> None:
+        """Remember whether a journal is damaged, and whether there is much more of it."""
+        (self._far.add if read.full else self._far.discard)(writer)
+        if read.damage is None:
+            self._broken.pop(writer, None)
+            return
+        if writer not in self._broken:
+            _log.error("the journal of %s is damaged: %s; run 'watchkeeper verify'", writer, read.damage)
+        self._broken[writer] = read.damage
+
+
+async def _ended(task: asyncio.Task[Read]) -> None:
+    """Wait for a task whose answer is not wanted any more."""
+    await asyncio.wait((task,))
+    if not task.cancelled():
+        task.exception()
