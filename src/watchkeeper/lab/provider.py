@@ -44,6 +44,7 @@ from watchkeeper.lab.shapes import (
     prompt_tokens,
     wordier,
 )
+from watchkeeper.lab.tokenizers import Meter
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -58,7 +59,8 @@ class LabConfig(msgspec.Struct, frozen=True, kw_only=True):
     `first_token_s` and `tokens_per_s` set the latency (None: as fast as it can). `cached_share` (0 to 1) of
     the prompt is reported as cached; `reasoning_tokens` are added to the completion; None leaves either
     unreported. With `api_key` set, requests with another bearer key get a 401. With `only_listed_models`,
-    other models get a 404.
+    other models get a 404. A `meter` counts prompts by a tokenizer and says what was cached; prompts above
+    `context_tokens` get a 400.
     """
 
     recordings: tuple[RecordedRun, ...] = ()
@@ -73,6 +75,8 @@ class LabConfig(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: int | None = None
     api_key: str | None = None
     log_calls: int = 10_000
+    meter: Meter | None = None
+    context_tokens: int | None = None
 
 
 class Call(msgspec.Struct, kw_only=True):
@@ -251,10 +255,17 @@ class LabApp:
     def _usage(self, request: ChatRequest, reply: Reply) -> Usage:
         prompt = prompt_tokens(request.messages, request.tools)
         share, reasoning = self._config.cached_share, self._config.reasoning_tokens
+        cached = None if share is None else int(prompt * share)
+        if self._config.meter is not None:
+            prompt, cached = self._config.meter.bill(request.messages, request.tools)
+        most = self._config.context_tokens
+        if most is not None and prompt > most:
+            text = f"The prompt has {prompt} tokens; this lab model takes {most}. Send less."
+            raise LabError(400, "context_length_exceeded", text, param="messages")
         return Usage(
             prompt_tokens=prompt,
             completion_tokens=completion_tokens(reply) + (reasoning or 0),
-            cached_tokens=None if share is None else int(prompt * share),
+            cached_tokens=cached,
             reasoning_tokens=reasoning,
         )
 

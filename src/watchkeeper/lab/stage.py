@@ -14,6 +14,7 @@ from watchkeeper.lab.provider import LabConfig
 from watchkeeper.lab.runs import load_runs
 from watchkeeper.lab.script import Rule, sandbox_rules
 from watchkeeper.lab.serving import LabServer
+from watchkeeper.lab.tokenizers import Meter
 from watchkeeper.lab.watch import Watch, lab_settings
 
 Figure = str | int | float | bool | None
@@ -89,10 +90,18 @@ class Stage:
     ) -> None:
         self._stack.close()
 
-    def lab(self, *rules: Rule, recordings: bool = False) -> LabServer:
-        """A lab provider with the sandbox agents' script, after `rules`; with the recorded runs if asked for."""
+    def lab(
+        self, *rules: Rule, recordings: bool = False, meter: Meter | None = None, context_tokens: int | None = None
+    ) -> LabServer:
+        """A lab provider with the sandbox agents' script, after `rules`; with the recorded runs if asked for.
+
+        With a `meter` it bills by a tokenizer, with `context_tokens` it refuses longer prompts.
+        """
         runs = tuple(load_runs()) if recordings else ()
-        return self._stack.enter_context(LabServer(LabConfig(recordings=runs, rules=(*rules, *sandbox_rules()))))
+        config = LabConfig(
+            recordings=runs, rules=(*rules, *sandbox_rules()), meter=meter, context_tokens=context_tokens
+        )
+        return self._stack.enter_context(LabServer(config))
 
     def serve(self, lab: LabServer, settings: str = "", **upstream: int) -> Watch:
         """A server whose only upstream is the lab, with its prices; `settings` adds policies and monitors (TOML)."""

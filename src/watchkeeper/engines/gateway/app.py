@@ -22,7 +22,9 @@ from watchkeeper.engines.gateway.recording import Keeper
 from watchkeeper.engines.gateway.routes import Routes
 from watchkeeper.engines.gateway.settings import Credential, Settings, check, resolve_credential
 from watchkeeper.engines.gateway.upstream import Upstream
+from watchkeeper.engines.recorder.ledger import DropLedger
 from watchkeeper.kinds.ports import Pricer
+from watchkeeper.records.identity import Identity
 
 _log = logging.getLogger("watchkeeper.gateway")
 _CHAT = "/v1/chat/completions"
@@ -44,14 +46,21 @@ class Gateway:
         pricer: Pricer,
         clock: Callable[[], int] = time.time_ns,
         environment: Mapping[str, str] | None = None,
+        *,
+        ledger: DropLedger | None = None,
+        private: Callable[[Identity], Identity] | None = None,
     ) -> None:
-        """`environment` holds the variables that credentials are read from, once, here; raises `SettingsError`."""
+        """`environment` holds the variables that credentials are read from, once, here; raises `SettingsError`.
+
+        `ledger` counts what cannot be recorded; `private` makes tokens of the names in an identity.
+        """
         check(settings)
         self.settings = settings
         self.measures = Measures()
         self._journal, self._chain, self._keys, self._pricer, self._clock = journal, chain, keys, pricer, clock
         variables = os.environ if environment is None else environment
         self._credentials = {spec.name: resolve_credential(spec, variables) for spec in settings.upstreams}
+        self._ledger, self._private = ledger, private
         self._parts: Parts | None = None
         self._models: ModelList | None = None
         self._running: set[asyncio.Task[object]] = set()
@@ -70,7 +79,7 @@ class Gateway:
 
     async def start(self) -> None:
         """Open the connections' pool."""
-        keeper = Keeper(self._journal, self.measures)
+        keeper = Keeper(self._journal, self.measures, self._ledger)
         self._parts = Parts(
             settings=self.settings,
             routes=Routes(self.settings.upstreams),
@@ -84,6 +93,7 @@ class Gateway:
             clock=self._clock,
             books=Books(self.measures),
             compositions=Compositions(self.settings.policies, keeper.append),
+            private=self._private or (lambda identity: identity),
         )
         self._models = ModelList(self._parts)
         self._closing = False

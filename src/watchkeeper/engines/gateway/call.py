@@ -15,7 +15,7 @@ from watchkeeper.engines.gateway.composition import last_user_text
 from watchkeeper.engines.gateway.errors import NO_RETRY, Refusal, UpstreamFailure
 from watchkeeper.engines.gateway.exchange import ClientGone, Exchange
 from watchkeeper.engines.gateway.identity import resolve
-from watchkeeper.engines.gateway.keys import Key, key_required, presented
+from watchkeeper.engines.gateway.keys import OWNER, Key, key_required, presented
 from watchkeeper.engines.gateway.logbook import Logbook, Outcome
 from watchkeeper.engines.gateway.parts import Parts
 from watchkeeper.engines.gateway.settings import UpstreamSpec
@@ -36,9 +36,14 @@ _UNKNOWN = Usage()
 
 
 async def admit(parts: Parts, exchange: Exchange) -> Key | None:
-    """The key that a caller shows, None where none is needed; raises a 401 for one that does not hold."""
+    """The key that a caller shows, None where none is needed; raises a 401 for one that does not hold.
+
+    A key that the front has checked is not checked again. The owner's own token is good where nobody asks for a key.
+    """
+    if isinstance(exchange.checked_key, Key):
+        return exchange.checked_key
     secret = presented(exchange.headers)
-    if secret is not None:
+    if secret is not None and not (secret.startswith(OWNER) and not parts.settings.require_keys):
         return await parts.keys.check(secret)
     if parts.settings.require_keys:
         raise key_required()
@@ -54,7 +59,7 @@ class Call(ABC):
         self.parts, self.exchange, self.key = parts, exchange, key
         self.logbook = Logbook(parts, exchange, operation)
         if key is not None:
-            self.logbook.identity = Identity(tenant=key.tenant, key=key.key_id, user=key.user)
+            self.logbook.identity = parts.private(Identity(tenant=key.tenant, key=key.key_id, user=key.user))
         self._event: Event | None = None
         self._hide_usage = False
         self._limit = parts.settings.max_body_bytes
@@ -284,7 +289,10 @@ class Call(ABC):
         if usage == _UNKNOWN or logbook.spec is None:
             return None
         for model in (outcome.answer.model, logbook.sent_model):
-            cost = self.parts.pricer.cost(logbook.spec.provider, model, usage, logbook.start_ns) if model else None
+            if not model:
+                continue
+            tier = outcome.answer.service_tier
+            cost = self.parts.pricer.cost(logbook.spec.provider, model, usage, logbook.start_ns, tier)
             if cost is not None:
                 return cost
         return None
@@ -305,7 +313,7 @@ class ChatCall(Call):
         body = await self._read()
         head = read_head(body)
         self._note_head(head)
-        logbook.identity = resolve(exchange.headers, self.key, head.fields)
+        logbook.identity = parts.private(resolve(exchange.headers, self.key, head.fields))
         route = parts.routes.find(head.model)
         logbook.route(route)
         manifest, attributes = parts.compositions.of(

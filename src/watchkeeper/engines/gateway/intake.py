@@ -10,19 +10,25 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
+from watchkeeper.engines.gateway import acts, assembly, submissions
+from watchkeeper.engines.gateway.assembly import SOURCE_BODY, SOURCE_MEDIA, text_of
 from watchkeeper.engines.gateway.errors import JSON_TYPE, Header, Refusal
 from watchkeeper.engines.gateway.exchange import ClientGone, Exchange, Message, Receive, Send
 from watchkeeper.engines.gateway.identity import join_trace, resolve
 from watchkeeper.engines.gateway.keys import Key, KeyRing, key_required, presented
-from watchkeeper.engines.gateway.ports import Chain
-from watchkeeper.engines.gateway.submissions import SHAPES, SentEvent, SentUsage, event_of, read
+from watchkeeper.engines.gateway.ports import Chain, Payload
+from watchkeeper.engines.gateway.submissions import SentEvent, SentUsage, event_of, read
 from watchkeeper.engines.recorder.frames import FrameKind
+from watchkeeper.engines.recorder.ledger import DropLedger, reason_of
+from watchkeeper.engines.recorder.redaction import RedactionFailed
+from watchkeeper.records.body import Body
+from watchkeeper.records.drop import Drop
 from watchkeeper.records.event import Event, Stage
 from watchkeeper.records.identity import Identity
 from watchkeeper.records.ids import digest
@@ -30,8 +36,13 @@ from watchkeeper.records.record import Record, as_json
 from watchkeeper.records.span import Cost, Usage
 
 TRACES = "/v1/traces"
+LOGS = "/v1/logs"
+METRICS = "/v1/metrics"
+EXPORTS = (TRACES, LOGS, METRICS)
+"""Where OpenTelemetry exporters send."""
 DECIDE = "/api/v1/decide"
-PATHS = frozenset((TRACES, DECIDE, *SHAPES))
+SHAPES = {**submissions.SHAPES, **assembly.SHAPES, **acts.SHAPES}
+PATHS = frozenset((*EXPORTS, DECIDE, *SHAPES))
 """The paths that are answered here."""
 
 MAX_BODY_BYTES = 64 << 20
@@ -40,6 +51,7 @@ _LARGE_BYTES = 256 << 10
 _MOST_REMEMBERED = 20_000
 _OWNER = "wko-"
 _PROTOBUF: Header = (b"content-type", b"application/x-protobuf")
+_TOLD = "answered 503 with a time to try again: a sender that does so loses nothing"
 _log = logging.getLogger("watchkeeper.intake")
 
 
@@ -52,6 +64,12 @@ class Recorder(Protocol):
 
     def append_raw(self, kind: FrameKind, payload: bytes) -> object:
         """Keep a payload as it is."""
+        ...
+
+    def write(
+        self, payloads: Sequence[Payload], records_of: Callable[[tuple[Body, ...]], Iterable[Record]]
+    ) -> tuple[Body, ...]:
+        """Keep payloads, and the records that are made of their bodies, in one write."""
         ...
 
     async def synced(self) -> None:
@@ -88,6 +106,22 @@ class TraceFormat(NamedTuple):
     failure: Callable[[str], bytes]
 
 
+class Signal(NamedTuple):
+    """One signal of OTLP: its format, the frame that keeps it (None: it is refused and counted), and its words."""
+
+    format: TraceFormat
+    kind: FrameKind | None
+    items: str
+    rejected_field: str
+
+
+class Outcome(NamedTuple):
+    """What became of an export: how many items were refused, with the reason in a sentence (empty: all was taken)."""
+
+    rejected: int
+    message: str
+
+
 class Intake:
     """The doors as one ASGI application. `counts` tells what was taken and what was not, for metrics."""
 
@@ -101,9 +135,16 @@ class Intake:
         require_keys: bool = False,
         durable: bool = False,
         max_body_bytes: int = MAX_BODY_BYTES,
+        signals: Mapping[str, Signal] | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
+        ledger: DropLedger | None = None,
+        private: Callable[[Identity], Identity] | None = None,
     ) -> None:
-        self._journal, self._traces, self._chain, self._keys = journal, traces, chain, keys
+        """`ledger` counts what cannot be kept; `private` makes tokens of the names in an identity."""
+        self._ledger = ledger or DropLedger()
+        self._private = private or (lambda identity: identity)
+        self._journal, self._chain, self._keys = journal, chain, keys
+        self._signals = {TRACES: Signal(traces, FrameKind.OTLP, "spans", "rejectedSpans"), **(signals or {})}
         self._require_keys, self._durable = require_keys, durable
         self._limit_bytes, self._clock_ns = max_body_bytes, clock_ns
         self._taken: OrderedDict[str, str] = OrderedDict()
@@ -120,8 +161,9 @@ class Intake:
             return
         except Refusal as refusal:
             self.counts[f"refused:{refusal.code}"] += 1
-            if exchange.path == TRACES and refusal.status != 415:
-                headers, body = self._in_otlp(exchange, refusal)
+            signal = self._signals.get(exchange.path)
+            if signal is not None and refusal.status != 415:
+                headers, body = _in_otlp(signal, exchange, refusal)
                 await exchange.reply(refusal.status, [*headers, *refusal.headers], body)
             else:
                 await exchange.refuse(refusal)
@@ -135,8 +177,8 @@ class Intake:
         _same_origin(exchange.headers)
         media = exchange.headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         identity = await self._identify(exchange.headers, shown)
-        if exchange.path == TRACES:
-            return await self._take_traces(exchange, media, identity)
+        if exchange.path in EXPORTS:
+            return await self._take_body(exchange, media, identity)
         if media != b"application/json":
             raise Refusal(
                 415, "unsupported_media_type", f"{exchange.path} takes application/json, not {_shown(media)}."
@@ -154,48 +196,72 @@ class Intake:
             key = await self._keys.check(secret)
         elif key is None and self._require_keys:
             raise key_required()
-        return resolve(headers, key, {})
+        return self._private(resolve(headers, key, {}))
 
-    async def _take_traces(
-        self, exchange: Exchange, media: bytes, identity: Identity
-    ) -> tuple[int, list[Header], bytes]:
+    async def identify(self, headers: Mapping[bytes, bytes], *, needs_key: bool = False) -> Identity:
+        """Who sends, from gRPC metadata named like headers; raises `Refusal` where a key is missing or bad."""
+        if needs_key and presented(headers) is None:
+            raise key_required()
+        return await self._identify(headers, None)
+
+    def answer(self, path: str, outcome: Outcome) -> bytes:
+        """What an exporter is told of an export that was taken, as protobuf."""
+        return self._signal(path).format.reply(outcome.rejected, outcome.message)
+
+    async def take_export(self, path: str, body: bytes, identity: Identity, *, json: bool = False) -> Outcome:
+        """Keep one plain export of the signal at `path`, protobuf or JSON; raises `Refusal` when nothing was taken."""
+        signal = self._signal(path)
+        if len(body) > _LARGE_BYTES:
+            payload, counted = await asyncio.to_thread(_read_export, signal, body, json)
+        else:
+            payload, counted = _read_export(signal, body, json)
+        if counted.spans:
+            await self._keep_export(signal, payload, counted, identity)
+        self.counts[signal.items] += counted.spans - counted.rejected
+        self.counts[f"{signal.items}_rejected"] += counted.rejected
+        why = ", ".join(f"{count} {reason}" for reason, count in sorted(counted.reasons.items()))
+        items = signal.items.replace("_", " ")
+        if signal.kind is None and why:
+            return Outcome(counted.rejected, f"{items} are not kept here: send them to a metrics system ({why}).")
+        message = f"{counted.rejected} of {counted.spans} {items} cannot be kept as {items}: {why}." if why else ""
+        return Outcome(counted.rejected, message)
+
+    async def _keep_export(self, signal: Signal, payload: bytes, counted: Counted, identity: Identity) -> None:
+        """Write an export as it came; of a signal that is not kept, one line in the drop ledger."""
+        now_ns, kind = self._clock_ns(), signal.kind
+        if kind is not None:
+            stamped = signal.format.stamp(payload, now_ns, identity)
+            await self._write(lambda: self._journal.append_raw(kind, stamped), len(stamped), counted.spans)
+            return
+        for reason, count in sorted(counted.reasons.items()):
+            drop = Drop(what=signal.items, reason=reason, count=count, first_ns=now_ns, last_ns=now_ns, door="otlp")
+            await self._write(lambda drop=drop: self._journal.append(drop), 0, count)  # type: ignore[misc]
+
+    def _signal(self, path: str) -> Signal:
+        signal = self._signals.get(path)
+        if signal is None:
+            raise Refusal(404, "not_found", f"{path} is not taken by this server.")
+        return signal
+
+    async def _take_body(self, exchange: Exchange, media: bytes, identity: Identity) -> tuple[int, list[Header], bytes]:
         if media not in (b"application/x-protobuf", b"application/json"):
             raise Refusal(
                 415,
                 "unsupported_media_type",
-                f"{TRACES} takes OTLP as application/x-protobuf or application/json, not {_shown(media)}. "
+                f"{exchange.path} takes OTLP as application/x-protobuf or application/json, not {_shown(media)}. "
                 "Set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf in the program that sends.",
             )
+        signal = self._signal(exchange.path)
         body = await exchange.body(self._limit_bytes)
         if len(body) > _LARGE_BYTES:
-            payload, counted = await asyncio.to_thread(self._read_export, exchange, media, body)
+            body = await asyncio.to_thread(exchange.plain, body, self._limit_bytes)
         else:
-            payload, counted = self._read_export(exchange, media, body)
-        if counted.spans:
-            stamped = self._traces.stamp(payload, self._clock_ns(), identity)
-            await self._write(lambda: self._journal.append_raw(FrameKind.OTLP, stamped), len(stamped), counted.spans)
-        self.counts["spans"] += counted.spans - counted.rejected
-        self.counts["spans_rejected"] += counted.rejected
-        why = ", ".join(f"{count} {reason}" for reason, count in sorted(counted.reasons.items()))
-        message = f"{counted.rejected} of {counted.spans} spans cannot be kept as spans: {why}." if why else ""
+            body = exchange.plain(body, self._limit_bytes)
+        rejected, message = await self.take_export(exchange.path, body, identity, json=media == b"application/json")
         if media == b"application/json":
-            partial = {"partialSuccess": {"rejectedSpans": str(counted.rejected), "errorMessage": message}}
-            return 200, [JSON_TYPE], as_json(partial if why else {})
-        return 200, [_PROTOBUF], self._traces.reply(counted.rejected, message)
-
-    def _read_export(self, exchange: Exchange, media: bytes, body: bytes) -> tuple[bytes, Counted]:
-        plain = exchange.plain(body, self._limit_bytes)
-        try:
-            payload = self._traces.from_json(plain) if media == b"application/json" else plain
-            return payload, self._traces.check(payload)
-        except ValueError as error:
-            raise Refusal(400, "malformed_export", str(error)) from error
-
-    def _in_otlp(self, exchange: Exchange, refusal: Refusal) -> tuple[list[Header], bytes]:
-        """A refusal as exporters read it: the status message of OTLP, in the encoding of the request."""
-        if b"json" in exchange.headers.get(b"content-type", b""):
-            return [JSON_TYPE], as_json({"message": refusal.sentence})
-        return [_PROTOBUF], self._traces.failure(refusal.sentence)
+            partial = {"partialSuccess": {signal.rejected_field: str(rejected), "errorMessage": message}}
+            return 200, [JSON_TYPE], as_json(partial if message else {})
+        return 200, [_PROTOBUF], signal.format.reply(rejected, message)
 
     async def _take_records(self, path: str, body: bytes, identity: Identity) -> tuple[int, list[Header], bytes]:
         shape, make, key = SHAPES[path]
@@ -206,17 +272,30 @@ class Intake:
         for record, source in zip(records, sent, strict=True):
             mark = digest(path.encode() + as_json(source))
             if self._taken.get(getattr(record, key)) != mark or getattr(source, "id", None) is None:
-                fresh.append((record, mark))
+                fresh.append((record, mark, text_of(source)))
         if fresh:
-            await self._write(lambda: self._append(fresh, key), len(body), len(fresh))
+            await self._write(lambda: self._append(fresh, key, identity.owner), len(body), len(fresh))
         self.counts[path.rsplit("/", 1)[-1]] += len(fresh)
         self.counts["repeated"] += len(records) - len(fresh)
         ids = [getattr(record, key) for record in records]
         return 200, [JSON_TYPE], as_json({"ids": ids} if many else {"id": ids[0]})
 
-    def _append(self, fresh: list[tuple[Record, str]], key: str) -> None:
-        for record, mark in fresh:
-            self._journal.append(record)
+    def _append(self, fresh: list[tuple[Record, str, bytes | None]], key: str, owner: str) -> None:
+        texts = {place: text for place, (_, _, text) in enumerate(fresh) if text is not None}
+        if texts:
+
+            def records_of(bodies: tuple[Body, ...]) -> Iterable[Record]:
+                kept = dict(zip(texts, bodies, strict=True))
+                return [
+                    msgspec.structs.replace(record, content=kept[place]) if place in kept else record
+                    for place, (record, _, _) in enumerate(fresh)
+                ]
+
+            self._journal.write([(text, SOURCE_BODY, SOURCE_MEDIA, owner) for text in texts.values()], records_of)
+        else:
+            for record, _, _ in fresh:
+                self._journal.append(record)
+        for record, mark, _ in fresh:
             _remember(self._taken, getattr(record, key), mark)
 
     async def _write(self, write: Callable[[], object], size_bytes: int, items: int) -> None:
@@ -230,8 +309,12 @@ class Intake:
                 await self._journal.synced()
         except OSError as error:
             self.counts["unrecorded"] += items
+            self._ledger.lost("record", f"refused_{reason_of(error)}", "intake", items, _TOLD)
             _log.error("%d records could not be written and were refused: %s", items, error)
             raise _unavailable(error) from error
+        except RedactionFailed as error:
+            self.counts["unrecorded"] += items
+            raise _unsearchable(items) from error
 
     async def _decide(self, exchange: Exchange, body: bytes, identity: Identity) -> tuple[int, list[Header], bytes]:
         (sent, *more), _ = read(body, SentEvent)
@@ -240,6 +323,7 @@ class Intake:
                 422, "invalid_field", "One event is ruled on at a time; send one object, not a list of several."
             )
         event = event_of(sent, identity, join_trace(exchange.headers), self._clock_ns())
+        event = msgspec.structs.replace(event, identity=self._private(event.identity))
         decisions: list[object] = []
         stop = None
         asked: list[str] = []
@@ -249,6 +333,9 @@ class Intake:
             except OSError as error:
                 self.counts["unrecorded"] += 1
                 raise _unavailable(error) from error
+            if event.stage == Stage.TOOL_CALL and ruling.stop is None:
+                # A cap on calls is used up by being granted: there is no bill to wait for.
+                await self._chain.settle(event, Usage(), None)
             if event.stage == Stage.REQUEST and event.bound is not None and ruling.stop is None:
                 _remember(self._reserved, event.span_id, "")
             decisions = [msgspec.to_builtins(each) for each in ruling.decisions]
@@ -276,6 +363,21 @@ class Intake:
         cost = None if used.cost_usd is None else Cost(usd=used.cost_usd, source="the caller of /api/v1/decide")
         usage = Usage(input_tokens=used.input_tokens, output_tokens=used.output_tokens)
         return msgspec.to_builtins(await self._chain.settle(event, usage, cost))
+
+
+def _read_export(signal: Signal, body: bytes, json: bool) -> tuple[bytes, Counted]:
+    try:
+        payload = signal.format.from_json(body) if json else body
+        return payload, signal.format.check(payload)
+    except ValueError as error:
+        raise Refusal(400, "malformed_export", str(error)) from error
+
+
+def _in_otlp(signal: Signal, exchange: Exchange, refusal: Refusal) -> tuple[list[Header], bytes]:
+    """A refusal as exporters read it: the status message of OTLP, in the encoding of the request."""
+    if b"json" in exchange.headers.get(b"content-type", b""):
+        return [JSON_TYPE], as_json({"message": refusal.sentence})
+    return [_PROTOBUF], signal.format.failure(refusal.sentence)
 
 
 def _remember(known: OrderedDict[str, str], name: str, mark: str) -> None:
@@ -310,6 +412,16 @@ def _unavailable(error: OSError) -> Refusal:
         "Try again; the owner should look at the disk.",
         kind="unavailable",
         headers=(retry,),
+    )
+
+
+def _unsearchable(items: int) -> Refusal:
+    """The answer when a body cannot be searched for sensitive values: sending it again would not help."""
+    return Refusal(
+        422,
+        "redaction_failed",
+        f"The body could not be searched for sensitive values, so none of its {items} items was kept. It stands in the "
+        "drop ledger; the owner should look at the server's log.",
     )
 
 

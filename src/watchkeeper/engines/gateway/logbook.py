@@ -110,7 +110,7 @@ class Logbook:
 
     async def keep(self, data: bytes, name: str, media: str | None = None) -> None:
         """Keep a payload of the call; one that cannot be written is counted and noted."""
-        body = await self._parts.keeper.put(data, name, media or self.media, self.identity.tenant)
+        body = await self._parts.keeper.put(data, name, media or self.media, self.identity.owner)
         if body is not None:
             self._bodies.append(body)
         else:
@@ -159,7 +159,7 @@ class Logbook:
         await self.finished(outcome, None)
 
     def _payload(self, data: bytes, name: str, media: str | None = None) -> Payload:
-        return data, name, media or self.media, self.identity.tenant
+        return data, name, media or self.media, self.identity.owner
 
     async def _write(self, payloads: Sequence[Payload], state: Mapping[str, Any]) -> tuple[Span, bool]:
         """Write payloads, decisions and a span in one go, or piece by piece where that fails.

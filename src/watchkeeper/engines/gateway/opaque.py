@@ -10,14 +10,19 @@ from watchkeeper.engines.gateway.identity import resolve
 from watchkeeper.engines.gateway.keys import Key
 from watchkeeper.engines.gateway.logbook import Outcome
 from watchkeeper.engines.gateway.parts import Parts
-from watchkeeper.engines.gateway.stream import error_event
+from watchkeeper.engines.gateway.stream import StreamReader, error_event
 from watchkeeper.engines.gateway.upstream import Reply
 from watchkeeper.engines.gateway.wire import read_fields, read_model, rewrite
 from watchkeeper.records.event import Bound, Stage
 from watchkeeper.records.record import as_json
 from watchkeeper.records.span import Operation
 
-_OPERATIONS = {"/embeddings": Operation.EMBEDDINGS, "/completions": Operation.COMPLETION}
+_OPERATIONS = {
+    "/embeddings": Operation.EMBEDDINGS,
+    "/completions": Operation.COMPLETION,
+    "/responses": Operation.CHAT,
+    "/messages": Operation.CHAT,
+}
 _FREE = Bound(input_tokens=0, output_tokens=0, nano_usd=0, price_source="reading is not charged for")
 _UPSTREAM_HEADER = b"x-watchkeeper-upstream"
 
@@ -33,7 +38,7 @@ class OpaqueCall(Call):
         logbook.attributes["http.request.method"] = exchange.method
         logbook.attributes["url.path"] = exchange.path[:500]
         body = await self._read()
-        logbook.identity = resolve(exchange.headers, self.key, {})
+        logbook.identity = parts.private(resolve(exchange.headers, self.key, {}))
         body = self._find_upstream(body)
         if parts.chain.wants(Stage.REQUEST):
             reads = exchange.method in ("GET", "HEAD")
@@ -48,7 +53,7 @@ class OpaqueCall(Call):
         is_json = b"json" in exchange.headers.get(b"content-type", b"").lower()
         if body and is_json:
             fields = read_fields(body)
-            logbook.identity = resolve(exchange.headers, self.key, fields)
+            logbook.identity = parts.private(resolve(exchange.headers, self.key, fields))
             if "model" in fields and named is None:
                 model = read_model(fields)
                 logbook.request_model = model[:200]
@@ -74,14 +79,17 @@ class OpaqueCall(Call):
             outcome.status, outcome.error_type, outcome.message = "ok", None, None
 
     async def _through(self, reply: Reply, outcome: Outcome) -> None:
-        """Pass back bytes that are not JSON as they come."""
+        """Pass back bytes that are not JSON as they come; what a stream of events says is read beside it."""
         exchange = self.exchange
+        reader = StreamReader() if reply.streamed else None
         if reply.status >= 400:
             outcome.failed(str(reply.status), None)
         await exchange.begin(reply.status, reply.headers)
         try:
             while data := await reply.next():
                 outcome.keep(data, self._limit)
+                if reader is not None:
+                    self._note_events(reader, data, outcome)
                 await exchange.push(data)
         except UpstreamFailure as failure:
             outcome.failed(failure.code, failure.sentence)
@@ -92,8 +100,24 @@ class OpaqueCall(Call):
             await exchange.end(error_event(failure.code, failure.sentence))
             return
         outcome.waited_ns = reply.waited_ns
+        if reader is not None:
+            reader.finish()
+            self._note_end(reader, outcome)
         await self._conclude(outcome)
         await exchange.end()
+
+    def _note_events(self, reader: StreamReader, data: bytes, outcome: Outcome) -> None:
+        """Read what came of a stream, and when its first content came."""
+        reader.feed(data)
+        outcome.answer = reader.answer
+        if outcome.first_token_ns is None and reader.output_chunks:
+            outcome.first_token_ns = self.logbook.elapsed_ns()
+
+    def _note_end(self, reader: StreamReader, outcome: Outcome) -> None:
+        """How a stream ended; one that is no stream of a model's reply ends as it ends."""
+        outcome.output_chunks = reader.output_chunks or None
+        if reader.answer.error_type is not None:
+            outcome.failed(reader.answer.error_type, reader.answer.message)
 
 
 class ModelList:

@@ -16,6 +16,7 @@ from watchkeeper.engines.gateway.routes import Routes
 from watchkeeper.engines.gateway.settings import Credential, Settings
 from watchkeeper.engines.gateway.upstream import Upstream
 from watchkeeper.kinds.ports import Pricer
+from watchkeeper.records.identity import Identity
 
 _log = logging.getLogger("watchkeeper.gateway")
 
@@ -47,9 +48,16 @@ class Books:
             self._measures.fault()
 
 
+def _as_it_is(identity: Identity) -> Identity:
+    return identity
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The shared parts. `clock` gives unix nanoseconds; durations are taken from the monotonic clock instead."""
+    """The shared parts. `clock` gives unix nanoseconds; durations are taken from the monotonic clock instead.
+
+    `private` turns the names in an identity into tokens where a rule of redaction is about them.
+    """
 
     settings: Settings
     routes: Routes
@@ -63,3 +71,4 @@ class Parts:
     clock: Callable[[], int]
     books: Books
     compositions: Compositions
+    private: Callable[[Identity], Identity] = _as_it_is

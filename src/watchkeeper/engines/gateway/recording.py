@@ -12,6 +12,8 @@ import msgspec
 from watchkeeper.engines.gateway.errors import Refusal
 from watchkeeper.engines.gateway.measures import Measures
 from watchkeeper.engines.gateway.ports import Payload, Recorder
+from watchkeeper.engines.recorder.ledger import DropLedger, reason_of
+from watchkeeper.engines.recorder.redaction import RedactionFailed
 from watchkeeper.records.body import Body
 from watchkeeper.records.record import Record
 
@@ -26,8 +28,10 @@ _CANNOT_WRITE = (OSError, RuntimeError, ValueError, OverflowError, TypeError, ms
 class Keeper:
     """Writes to the recorder on behalf of calls. What cannot be written is counted and logged, at most every 10 s."""
 
-    def __init__(self, recorder: Recorder, measures: Measures) -> None:
+    def __init__(self, recorder: Recorder, measures: Measures, ledger: DropLedger | None = None) -> None:
+        """`ledger` is the drop ledger in which losses are counted."""
         self._recorder, self._measures = recorder, measures
+        self._ledger = ledger or DropLedger()
         self._spoke = 0.0
 
     def append(self, record: Record) -> bool:
@@ -76,6 +80,8 @@ class Keeper:
 
     def _lost(self, what: str, error: Exception) -> None:
         self._measures.dropped(what)
+        if not isinstance(error, RedactionFailed):  # that one was counted where it happened
+            self._ledger.lost(what, reason_of(error), "gateway")
         now = time.monotonic()
         if now - self._spoke >= _SPOKEN_EVERY_S:
             self._spoke = now

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
+import msgspec
+
+from watchkeeper.analysis.usage import find, read
 from watchkeeper.engines.gateway.errors import error_body
 from watchkeeper.engines.gateway.usage import (
     PREVIEW_CHARS,
     Answer,
     Choice,
     is_content,
+    note_counts,
     note_head,
+    note_told,
     read_envelope,
+    read_error,
     said_text,
 )
 
 HELD_BYTES = 1 << 20
 _BLANK = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LINE = re.compile(rb"\r\n|\n|\r")
+_ENDED = frozenset(("response.completed", "response.incomplete", "response.failed", "response.cancelled"))
+_object = msgspec.json.Decoder(dict[str, Any])
 
 
 class StreamReader:
-    """Reads server-sent events of a chat stream as their bytes come.
+    """Reads server-sent events of a stream as their bytes come: chat completions, Responses, Messages, Gemini.
 
     `feed` returns the bytes to pass on: everything up to the end of the last whole event. The part of an event that
     has come is held until the rest comes (up to `HELD_BYTES`), because a client can do nothing with it, and half
@@ -43,6 +53,7 @@ class StreamReader:
         self._reasons: dict[int, str] = {}
         self._text: list[str] = []
         self._text_chars = 0
+        self._usage: dict[str, Any] = {}
 
     def feed(self, data: bytes) -> bytes:
         """Read the next bytes of the stream; returns what to pass on."""
@@ -109,6 +120,8 @@ class StreamReader:
         if envelope is None:
             self.malformed += 1
             return False
+        if envelope.choices is None and (envelope.type is not None or envelope.candidates is not None):
+            return self._other(payload)
         note_head(self.answer, envelope)
         for choice in envelope.choices or ():
             self._choice(choice)
@@ -124,10 +137,74 @@ class StreamReader:
         if isinstance(choice.finish_reason, str) and len(self._reasons) < 128:
             self._reasons[choice.index if isinstance(choice.index, int) else 0] = choice.finish_reason
 
+    def _other(self, payload: bytes) -> bool:
+        """Read an event of another kind than chat chunks; it is never hidden."""
+        try:
+            event = _object.decode(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self.malformed += 1
+            return False
+        kind = event.get("type")
+        if isinstance(kind, str) and kind.startswith("response."):
+            self._response_event(kind, event)
+        elif isinstance(kind, str):
+            self._message_event(kind, event)
+        else:
+            self._say(_gemini_text(event))
+            note_told(self.answer, event)
+            if self.answer.finish_reasons:
+                self._reasons = dict(enumerate(self.answer.finish_reasons))
+        if isinstance(event.get("error"), Mapping):
+            self.answer.error_type, self.answer.message = read_error(event["error"])
+        return False
+
+    def _response_event(self, kind: str, event: Mapping[str, Any]) -> None:
+        """An event of the Responses interface: the last one holds the whole reply."""
+        delta = event.get("delta")
+        if isinstance(delta, str) and delta:
+            self._say(delta if kind == "response.output_text.delta" else "")
+        whole = event.get("response")
+        if isinstance(whole, Mapping):
+            note_told(self.answer, whole)
+            if isinstance(whole.get("error"), Mapping):
+                self.answer.error_type, self.answer.message = read_error(whole["error"])
+        if kind in _ENDED:
+            self.done = True
+            self._reasons = dict(enumerate(self.answer.finish_reasons))
+
+    def _message_event(self, kind: str, event: Mapping[str, Any]) -> None:
+        """An event of the Messages interface: usage comes in two parts, and the later counts replace the earlier."""
+        delta = event.get("delta")
+        if kind == "message_start" and isinstance(event.get("message"), Mapping):
+            note_told(self.answer, event["message"])
+        if kind == "content_block_delta" and isinstance(delta, Mapping):
+            words = delta.get("text") or ""
+            self._say(words if isinstance(words, str) else "")
+        if kind == "message_delta" and isinstance(delta, Mapping) and isinstance(delta.get("stop_reason"), str):
+            self._reasons = {0: delta["stop_reason"]}
+        usage = find(event) if kind in ("message_start", "message_delta") else None
+        if usage is not None:
+            self._usage |= {name: value for name, value in usage.items() if value is not None}
+            note_counts(self.answer, read(self._usage))
+        self.done = self.done or kind == "message_stop"
+
+    def _say(self, words: str) -> None:
+        self.output_chunks += 1
+        if self._text_chars < PREVIEW_CHARS:
+            self._text.append(words)
+            self._text_chars += len(words)
+
     def _conclude(self) -> None:
         if self._reasons:
             self.answer.finish_reasons = tuple(self._reasons[index] for index in sorted(self._reasons))
-        self.answer.text = "".join(self._text)[:PREVIEW_CHARS]
+        if self._text_chars or not self.answer.text:
+            self.answer.text = "".join(self._text)[:PREVIEW_CHARS]
+
+
+def _gemini_text(event: Mapping[str, Any]) -> str:
+    from watchkeeper.analysis.replies import told
+
+    return told(event).text
 
 
 def _last_blank(data: bytearray, start: int) -> int:

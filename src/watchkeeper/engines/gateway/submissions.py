@@ -17,6 +17,7 @@ from msgspec import Meta
 from watchkeeper.engines.decide.fold import normal
 from watchkeeper.engines.gateway.errors import Refusal
 from watchkeeper.engines.gateway.identity import Trace
+from watchkeeper.records.drop import Drop
 from watchkeeper.records.event import Bound, Event, Stage, ToolStep
 from watchkeeper.records.identity import Identity, Source
 from watchkeeper.records.ids import digest, is_span_id, is_trace_id, new_id, new_span_id
@@ -33,11 +34,11 @@ _LATEST_NS = 1 << 62
 _MOST_AT_ONCE = 10_000
 
 
-class _Sent(Record, forbid_unknown_fields=True):
+class Sent(Record, forbid_unknown_fields=True):
     """A body; a field that is not known is an error, because it is most often one that was misspelt."""
 
 
-class SentScore(_Sent):
+class SentScore(Sent):
     """A judgment: `value` or `label`, of a subject. Times are ISO 8601 with a zone or unix nanoseconds."""
 
     subject_kind: Literal["span", "trace", "session", "run", "case", "document"]
@@ -59,7 +60,7 @@ class SentScore(_Sent):
     at: Moment | None = None
 
 
-class SentOutcome(_Sent):
+class SentOutcome(Sent):
     """How a session ended for its user; `value` is what that was worth in US dollars.
 
     Without an `id` a session has one outcome, and sending another restates it.
@@ -75,7 +76,7 @@ class SentOutcome(_Sent):
     at: Moment | None = None
 
 
-class SentFeedback(_Sent):
+class SentFeedback(Sent):
     """What a person did with the output of a span: took it as it was, edited it (`diff` says how), or rejected it."""
 
     span: Name
@@ -88,7 +89,7 @@ class SentFeedback(_Sent):
     at: Moment | None = None
 
 
-class SentSession(_Sent):
+class SentSession(Sent):
     """A session as it is declared; a higher `version` replaces a lower one."""
 
     session: Name
@@ -99,7 +100,19 @@ class SentSession(_Sent):
     at: Moment | None = None
 
 
-class SentStep(_Sent):
+class SentLoss(Sent):
+    """What a program could not deliver, for the drop ledger: how many of what, why, and from when to when."""
+
+    what: Annotated[str, Meta(min_length=1, max_length=40, pattern="^[a-z_]+$")]
+    reason: Annotated[str, Meta(min_length=1, max_length=80, pattern="^[a-z_]+$")]
+    count: Annotated[int, Meta(ge=1, lt=1 << 53)]
+    first: Moment | None = None
+    last: Moment | None = None
+    detail: Annotated[str, Meta(max_length=300)] | None = None
+    id: Name | None = None
+
+
+class SentStep(Sent):
     """A tool call that was made before: digests of its arguments and, once it is known, of its result."""
 
     tool: Name
@@ -109,7 +122,7 @@ class SentStep(_Sent):
     call_id: Annotated[str, Meta(max_length=200)] = ""
 
 
-class SentIdentity(_Sent):
+class SentIdentity(Sent):
     """Whom an event belongs to, as far as key and headers do not say."""
 
     user: Name | None = None
@@ -118,7 +131,7 @@ class SentIdentity(_Sent):
     agent: Name | None = None
 
 
-class SentUsage(_Sent):
+class SentUsage(Sent):
     """What a call came to use; `cost_usd` is what that cost, where it is known."""
 
     input_tokens: Annotated[int, Meta(ge=0)]
@@ -126,7 +139,7 @@ class SentUsage(_Sent):
     cost_usd: Annotated[float, Meta(ge=0)] | None = None
 
 
-class SentEvent(_Sent):
+class SentEvent(Sent):
     """An event to rule on.
 
     A tool call is given by `tool` and either `steps`, the last of which is the pending call, or its plain `arguments`
@@ -148,7 +161,7 @@ class SentEvent(_Sent):
     attributes: Attributes = {}
 
 
-S = TypeVar("S", bound=_Sent)
+S = TypeVar("S", bound=Sent)
 
 
 def read(body: bytes, kind: type[S]) -> tuple[list[S], bool]:
@@ -192,7 +205,7 @@ def score_of(sent: SentScore, identity: Identity, now_ns: int) -> Score:
         raise Refusal(422, "invalid_field", "A score needs a value or a label; this one has neither.", param="value")
     event_ns = moment(sent.at, now_ns, "at")
     return Score(
-        score_id=_own_id(sent.id, identity) or new_id("scr", now_ns),
+        score_id=own_id(sent.id, identity) or new_id("scr", now_ns),
         subject_kind=sent.subject_kind,
         subject_id=sent.subject_id,
         name=sent.name,
@@ -215,7 +228,7 @@ def score_of(sent: SentScore, identity: Identity, now_ns: int) -> Score:
 
 def outcome_of(sent: SentOutcome, identity: Identity, now_ns: int) -> Score:
     """The record of an outcome: a score named "outcome" of a session, 1.0 for success."""
-    named = _own_id(sent.id, identity)
+    named = own_id(sent.id, identity)
     return Score(
         score_id=named or f"out_{digest(f'{identity.tenant}/{sent.session}'.encode())}",
         subject_kind="session",
@@ -238,9 +251,9 @@ def feedback_of(sent: SentFeedback, identity: Identity, now_ns: int) -> Score:
     The label is the verdict, the value whether the output was taken as it was; the diff stands in the explanation.
     """
     if not is_span_id(sent.span):
-        raise _not_an_id("span", sent.span, 16)
+        raise not_an_id("span", sent.span, 16)
     return Score(
-        score_id=_own_id(sent.id, identity) or new_id("fbk", now_ns),
+        score_id=own_id(sent.id, identity) or new_id("fbk", now_ns),
         subject_kind="span",
         subject_id=sent.span,
         name="feedback",
@@ -270,10 +283,10 @@ def session_of(sent: SentSession, identity: Identity, now_ns: int) -> Session:
 def event_of(sent: SentEvent, identity: Identity, trace: Trace, now_ns: int) -> Event:
     """The event to rule on. Key and headers come first in its identity; the body fills what they leave open."""
     if sent.trace_id is not None and not is_trace_id(sent.trace_id):
-        raise _not_an_id("trace_id", sent.trace_id, 32)
+        raise not_an_id("trace_id", sent.trace_id, 32)
     if sent.span_id is not None and not is_span_id(sent.span_id):
-        raise _not_an_id("span_id", sent.span_id, 16)
-    identity = _with_claims(identity, sent.identity)
+        raise not_an_id("span_id", sent.span_id, 16)
+    identity = with_claims(identity, sent.identity)
     steps = tuple(
         ToolStep(
             agent=s.agent or identity.agent, tool=s.tool, arguments=s.arguments, result=s.result, call_id=s.call_id
@@ -333,7 +346,8 @@ def _wrong_time(field: str, value: Moment) -> Refusal:
     )
 
 
-def _not_an_id(field: str, value: str, digits: int) -> Refusal:
+def not_an_id(field: str, value: str, digits: int) -> Refusal:
+    """The 422 for an id that is none."""
     shown = value[:50]
     return Refusal(
         422,
@@ -343,7 +357,8 @@ def _not_an_id(field: str, value: str, digits: int) -> Refusal:
     )
 
 
-def _own_id(supplied: str | None, identity: Identity) -> str | None:
+def own_id(supplied: str | None, identity: Identity) -> str | None:
+    """An id that a caller supplied; those of other tenants than the default are kept apart by their prefix."""
     if supplied is None or identity.tenant == "default":
         return supplied
     return f"{identity.tenant}:{supplied}"
@@ -354,7 +369,8 @@ def _attribution(identity: Identity) -> dict[str, Scalar]:
     return {} if identity.key is None else {"watchkeeper.key": identity.key, "watchkeeper.tenant": identity.tenant}
 
 
-def _with_claims(identity: Identity, claims: SentIdentity) -> Identity:
+def with_claims(identity: Identity, claims: SentIdentity) -> Identity:
+    """An identity with what a body says of it, where key and headers left it open."""
     said = {name: value for name, value in msgspec.structs.asdict(claims).items() if value is not None}
     new = {name: value for name, value in said.items() if getattr(identity, name) is None}
     if not new:
@@ -362,11 +378,27 @@ def _with_claims(identity: Identity, claims: SentIdentity) -> Identity:
     return msgspec.structs.replace(identity, **new, sources=identity.sources | dict.fromkeys(new, Source.BODY.value))
 
 
+def loss_of(sent: SentLoss, identity: Identity, now_ns: int) -> Drop:
+    """The entry of the drop ledger for what a program could not deliver."""
+    first_ns = moment(sent.first, now_ns, "first")
+    return Drop(
+        what=sent.what,
+        reason=sent.reason,
+        count=sent.count,
+        first_ns=first_ns,
+        last_ns=max(first_ns, moment(sent.last, now_ns, "last")),
+        door="sdk",
+        detail=sent.detail,
+        drop_id=own_id(sent.id, identity) or new_id("drp", now_ns),
+    )
+
+
 Maker = Callable[[Any, Identity, int], Record]
-SHAPES: Mapping[str, tuple[type[_Sent], Maker, str]] = {
+SHAPES: Mapping[str, tuple[type[Sent], Maker, str]] = {
     "/api/v1/scores": (SentScore, score_of, "score_id"),
     "/api/v1/outcomes": (SentOutcome, outcome_of, "score_id"),
     "/api/v1/feedback": (SentFeedback, feedback_of, "score_id"),
     "/api/v1/sessions": (SentSession, session_of, "session_id"),
+    "/api/v1/losses": (SentLoss, loss_of, "drop_id"),
 }
 """Each door's path with the shape of its bodies, what makes records of them, and where the record's id is."""

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from watchkeeper.analysis.replies import told
+from watchkeeper.analysis.usage import Counts, find, read
 from watchkeeper.records.span import Usage
 
 PREVIEW_CHARS = 300
@@ -76,6 +78,9 @@ class Envelope(msgspec.Struct):
     choices: list[Choice] | None = None
     usage: msgspec.Raw = _ABSENT
     error: Any = None
+    type: Any = None
+    x_groq: Any = None
+    candidates: Any = None
 
     @property
     def has_usage(self) -> bool:
@@ -101,7 +106,10 @@ def read_answer(data: bytes) -> Answer:
         return Answer(readable=False)
     answer = Answer()
     note_head(answer, envelope)
-    choices = envelope.choices or []
+    if envelope.choices is None:
+        _note_other(answer, data)
+        return answer
+    choices = envelope.choices
     answer.finish_reasons = tuple(c.finish_reason for c in choices if isinstance(c.finish_reason, str))[:_MOST_REASONS]
     answer.text = next((text for text in map(said_text, choices) if text), "")[:PREVIEW_CHARS]
     return answer
@@ -114,9 +122,39 @@ def note_head(answer: Answer, envelope: Envelope) -> None:
     answer.fingerprint = _name(envelope.system_fingerprint) or answer.fingerprint
     answer.service_tier = _name(envelope.service_tier) or answer.service_tier
     if envelope.has_usage:
-        answer.usage = read_usage(envelope.usage)
+        note_counts(answer, _counts(envelope.usage))
+    elif isinstance(envelope.x_groq, Mapping) and (usage := find({"x_groq": envelope.x_groq})) is not None:
+        note_counts(answer, read(usage))
     if envelope.error is not None:
         answer.error_type, answer.message = read_error(envelope.error)
+
+
+def note_counts(answer: Answer, counts: Counts | None) -> None:
+    """Take over counts, and the service tier that they name where the reply itself named none."""
+    if counts is not None:
+        answer.usage = counts.usage()
+        answer.service_tier = answer.service_tier or _name(counts.tier)
+
+
+def _note_other(answer: Answer, data: bytes) -> None:
+    """Take over what a reply of another shape than chat completions says."""
+    try:
+        note_told(answer, _object.decode(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return
+
+
+def note_told(answer: Answer, body: Mapping[str, Any]) -> None:
+    """Take over what a whole reply of any provider says; what it does not say stays as it was."""
+    said = told(body)
+    answer.response_id = said.response_id or answer.response_id
+    answer.model = said.model or answer.model
+    answer.service_tier = said.tier or answer.service_tier
+    answer.finish_reasons = said.finish_reasons[:_MOST_REASONS] or answer.finish_reasons
+    if said.counts is not None:
+        note_counts(answer, said.counts)
+    words = said.text or " ".join(f"{tool.name}({tool.arguments})" for tool in said.tools)
+    answer.text = words[:PREVIEW_CHARS] or answer.text
 
 
 def read_error(error: object) -> tuple[str, str | None]:
@@ -131,91 +169,20 @@ def read_error(error: object) -> tuple[str, str | None]:
     )
 
 
-class _In(msgspec.Struct):
-    cached_tokens: _Count | None = None
-    cache_write_tokens: _Count | None = None
-    cache_creation_tokens: _Count | None = None
+def read_usage(raw: msgspec.Raw | bytes) -> Usage:
+    """Tokens from the usage object of any provider. What is absent, negative or not a whole number is unknown.
 
-
-class _Out(msgspec.Struct):
-    reasoning_tokens: _Count | None = None
-
-
-class _Counts(msgspec.Struct):
-    """The usage object of chat completions, or of responses."""
-
-    prompt_tokens: _Count | None = None
-    input_tokens: _Count | None = None
-    completion_tokens: _Count | None = None
-    output_tokens: _Count | None = None
-    prompt_tokens_details: _In | None = None
-    input_tokens_details: _In | None = None
-    completion_tokens_details: _Out | None = None
-    output_tokens_details: _Out | None = None
-    prompt_cache_hit_tokens: _Count | None = None
-
-
-_NO_IN, _NO_OUT = _In(), _Out()
-_counts = msgspec.json.Decoder(_Counts)
-
-
-def read_usage(raw: msgspec.Raw) -> Usage:
-    """Tokens from a chat or responses `usage` object. What is absent, negative or not a whole number is unknown.
-
-    Input includes cached tokens and output includes reasoning tokens, as OpenAI counts them.
+    Input includes cached tokens and output includes reasoning tokens; see `analysis/usage.py`.
     """
-    try:
-        counts = _counts.decode(raw)
-    except msgspec.MsgspecError:
-        return _read_odd_usage(raw)
-    into = counts.prompt_tokens_details or counts.input_tokens_details or _NO_IN
-    out = counts.completion_tokens_details or counts.output_tokens_details or _NO_OUT
-    return Usage(
-        input_tokens=_first(counts.prompt_tokens, counts.input_tokens),
-        output_tokens=_first(counts.completion_tokens, counts.output_tokens),
-        cache_read_tokens=_first(into.cached_tokens, counts.prompt_cache_hit_tokens),
-        cache_write_tokens=_first(into.cache_write_tokens, into.cache_creation_tokens),
-        reasoning_tokens=out.reasoning_tokens,
-    )
+    counts = _counts(raw)
+    return Usage() if counts is None else counts.usage()
 
 
-def _read_odd_usage(raw: msgspec.Raw) -> Usage:
-    """Read count by count, for a usage object that has something odd in one of them."""
+def _counts(raw: msgspec.Raw | bytes) -> Counts | None:
     try:
-        usage = _object.decode(raw)
+        return read(_object.decode(raw))
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return Usage()
-    into = _details(usage, "prompt_tokens_details", "input_tokens_details")
-    out = _details(usage, "completion_tokens_details", "output_tokens_details")
-    return Usage(
-        input_tokens=_tokens(usage, "prompt_tokens", "input_tokens"),
-        output_tokens=_tokens(usage, "completion_tokens", "output_tokens"),
-        cache_read_tokens=_first(_tokens(into, "cached_tokens"), _tokens(usage, "prompt_cache_hit_tokens")),
-        cache_write_tokens=_tokens(into, "cache_write_tokens", "cache_creation_tokens"),
-        reasoning_tokens=_tokens(out, "reasoning_tokens"),
-    )
-
-
-def _details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    for name in names:
-        details = usage.get(name)
-        if isinstance(details, Mapping):
-            return details
-    return {}
-
-
-def _tokens(counts: Mapping[str, Any], *names: str) -> int | None:
-    for name in names:
-        value = counts.get(name)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53:
-            return value
-    return None
-
-
-def _first(one: int | None, other: int | None) -> int | None:
-    return other if one is None else one
+        return None
 
 
 def said_text(choice: Choice) -> str:
