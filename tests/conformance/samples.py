@@ -6,20 +6,26 @@ from collections.abc import Mapping
 
 from watchkeeper.queries.select import Table
 from watchkeeper.records.audit import Audit
+from watchkeeper.records.body import Address, Body
 from watchkeeper.records.case import Case
+from watchkeeper.records.checkpoint import Checkpoint, Reached
 from watchkeeper.records.decision import Decision
 from watchkeeper.records.drop import Drop
 from watchkeeper.records.effect import Effect
+from watchkeeper.records.erasure import Erasure
 from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.experiment import Experiment
 from watchkeeper.records.finding import Finding
 from watchkeeper.records.identity import Identity
 from watchkeeper.records.incident import Entry, Incident
 from watchkeeper.records.job import Job
+from watchkeeper.records.kept import Kept
+from watchkeeper.records.logged import Logged
 from watchkeeper.records.manifest import Manifest
 from watchkeeper.records.record import Record
 from watchkeeper.records.score import Score
 from watchkeeper.records.session import Session
+from watchkeeper.records.source import Source
 from watchkeeper.records.span import Cost, Origin, Span, Usage
 
 WHO = Identity(
@@ -41,6 +47,7 @@ SAMPLES: Mapping[Table, Record] = {
         fingerprint="fp", stream=True, finish_reasons=("stop", "length"), cost=Cost(usd=0.25, source="table"),
         usage=Usage(input_tokens=1, output_tokens=2, cache_read_tokens=3, cache_write_tokens=4, reasoning_tokens=5),
         first_token_ns=12, overhead_ns=1, http_status=504, tool="t", tool_call_id="call", manifest="m",
+        duplicate_of="t:s",
         attributes={"k": "v", "": "empty key"}, preview="hi", origin=Origin(writer="w", segment=1, offset=2, item=3),
     ),
     "scores": Score(
@@ -73,11 +80,34 @@ SAMPLES: Mapping[Table, Record] = {
     "drops": Drop(what="span", reason="late", count=2, first_ns=1, last_ns=2, door="import", detail="line 3"),
     "effects": Effect(
         effect_id="e", key="k", tool="t", at_ns=10, status="done", identity=WHO, trace_id="a" * 32, span_id="b" * 16,
-        reversible=False, amount_usd=9.5,
+        reversible=False, amount_usd=9.5, revision=1, settled_ns=11, target="ann@x", count=2, detail="sent", door="sdk",
+    ),
+    "sources": Source(
+        source_id="src", trace_id="a" * 32, document="d", at_ns=10, span_id="b" * 16, query="q", version="1", chunk="c",
+        digest="x", chars=9, score=0.5, rank=1, reranked_score=0.7, reranked_rank=2, retriever="r", index_version="i",
+        ingest_run="n", document_start=0, document_end=9, prompt_start=4, prompt_end=13, status="truncated",
+        reason="over_budget", seen="part", calls=("b" * 16,), seen_start=5, seen_end=10, kept_chars=5, door="sdk",
+        identity=WHO, revision=1,
+        content=Body(name="source", size_bytes=9, chunks=(Address(digest="ab", writer="w", segment=1, offset=2),)),
     ),
     "sessions": Session(session_id="s", at_ns=10, version=2, user="u", name="n", journey="j"),
     "jobs": Job(
         job_id="j", kind="import", at_ns=10, status="done", outcome="ok", revision=3, progress=1.0, message="fine"
+    ),
+    "logs": Logged(
+        log_id="l", at_ns=10, name="gen_ai.choice", trace_id="a" * 32, span_id="b" * 16, severity="INFO",
+        service="answers", identity=WHO, asked="q", answered="a", preview="p", origin=Origin(writer="w", segment=1, offset=2, item=3),
+    ),
+    "erasures": Erasure(
+        erasure_id="e", at_ns=10, reason="subject", actor="owner", frames=3, payload_bytes=99, subject="sub-1",
+        detail="d", keys=("ab",),
+    ),
+    "checkpoints": Checkpoint(
+        checkpoint_id="c", at_ns=10, number=2, previous="aa", digest="bb",
+        reached=(Reached(writer="w", segment=1, offset=9, seq=4, digest="cc", first_seq=1, root="dd"),),
+    ),
+    "kept": Kept(
+        kept_id="trace:t", at_ns=10, rules="r", trace_id="t", reasons=("error",), probability=0.5, share=0.5
     ),
     "audits": Audit(audit_id="a", at_ns=10, act="key.created", actor="owner", subject="key:k1", detail="x"),
 }  # fmt: skip

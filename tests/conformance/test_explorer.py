@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from tests.conformance import recorded
-from watchkeeper.queries.explorer import Costs, Latency, Search, Sessions, Sli, Spans, Trace, Traces, TracesNamed
+from watchkeeper.kinds.ports import Batch, Log
+from watchkeeper.queries.explorer import Costs, Latency, Search, Sli, Spans, Trace, Traces, TracesNamed
+from watchkeeper.queries.first_tokens import FirstTokens
+from watchkeeper.queries.sessions import Sessions
 from watchkeeper.queries.timespan import DAY_NS, HOUR_NS, MINUTE_NS
 from watchkeeper.records.span import Span
 
@@ -101,6 +104,41 @@ async def test_top_sessions_by_cost(ask: Callable, traffic: list[Span]) -> None:
         assert item["cost_usd"] == pytest.approx(cost[item["session"]])
         assert item["traces"] == len({s.trace_id for s in groups[item["session"]]})
         assert item["errors"] == sum(s.status == "error" for s in groups[item["session"]])
+
+
+@pytest.mark.parametrize(("sort", "column"), [("calls", "calls"), ("errors", "errors"), ("newest", "start_ns")])
+async def test_top_sessions_by_other_things(ask: Callable, sort: str, column: str) -> None:
+    items = await ask(Sessions(sort=sort, limit=100))
+    values = [item[column] for item in items]
+    assert values == sorted(values, reverse=True)
+    assert {item["session"] for item in items} == {item["session"] for item in await ask(Sessions())}
+
+
+async def test_sessions_can_be_narrowed_down(ask: Callable, traffic: list[Span]) -> None:
+    items = await ask(Sessions(attribute="customer.tier=pro", user="ann"))
+    fitting = {
+        s.identity.session
+        for s in traffic
+        if s.identity.session and s.identity.user == "ann" and s.attributes.get("customer.tier") == "pro"
+    }
+    assert {item["session"] for item in items} == fitting != set()
+
+
+async def test_first_tokens_by_model_say_of_how_many_calls_they_know(ask: Callable, full: Log) -> None:
+    timed = [
+        Span(
+            trace_id=f"{n:032x}", span_id=f"{n:016x}", start_ns=recorded.START_NS + n, revision=1,
+            name="chat", operation="chat", request_model="timed", first_token_ns=n * 10 if n % 3 else None,
+        )
+        for n in range(30)
+    ]  # fmt: skip
+    await full.append(Batch(records=tuple(timed)))
+    (item,) = await ask(FirstTokens(by="model", model="timed"))
+    known = [n * 10 for n in range(30) if n % 3]
+    assert (item["calls"], item["known"]) == (30, 20)
+    assert item["p50_ns"] == pytest.approx(statistics.median(known))
+    buckets = await ask(FirstTokens(model="timed"))
+    assert [bucket["known"] for bucket in buckets] == [20]
 
 
 ATTRIBUTES: dict[str, Callable[[dict], bool]] = {

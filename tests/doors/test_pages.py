@@ -205,6 +205,28 @@ def test_a_trace_of_two_thousand_spans_can_be_used(page: Any) -> None:
     page.get_by_role("region", name="Selected span").get_by_role("heading", name="fetch_").wait_for()
 
 
+def test_two_thousand_spans_can_be_read_without_script_and_are_laid_out_only_where_they_are_seen(
+    browser: Any, site: Site
+) -> None:
+    """The far end of the list is whole in the page, and costs no layout until it is scrolled to."""
+    context = browser.new_context(base_url=site.address, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"/ui/traces/{BIG}")
+    last = page.locator("#waterfall a").nth(1_999)
+    assert "span=" in (last.get_attribute("href") or "")
+    assert last.get_attribute("aria-label")
+    last.click()
+    page.get_by_role("region", name="Selected span").wait_for()
+    assert page.locator("#waterfall li").count() == 2_000
+    context.close()
+    context = browser.new_context(base_url=site.address)
+    page = context.new_page()
+    page.goto(f"/ui/traces/{BIG}")
+    style = "each => getComputedStyle(each).contentVisibility"
+    assert page.locator("#waterfall li").last.evaluate(style) == "auto"
+    context.close()
+
+
 def test_the_theme_follows_the_system_until_it_is_chosen_and_then_is_remembered(browser: Any, site: Site) -> None:
     context = browser.new_context(base_url=site.address, color_scheme="dark")
     page = context.new_page()
@@ -242,7 +264,7 @@ def test_everything_works_without_script(browser: Any, site: Site) -> None:
 def test_an_incident_is_read_and_acknowledged(page: Any) -> None:
     page.goto("/ui/incidents")
     page.get_by_role("link", name="Bookings burn their error budget").click()
-    assert page.get_by_role("img", name="14.6 x (95% interval 9.2 to 21.5").is_visible()
+    page.get_by_role("img", name="14.6 x (95% interval 9.2 to 21.5").wait_for()
     page.get_by_label("Note for the timeline").fill("mine")
     page.get_by_role("button", name="Acknowledge").click()
     page.get_by_text("Acknowledged.", exact=True).wait_for()

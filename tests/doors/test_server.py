@@ -114,6 +114,10 @@ def test_it_answers_takes_a_trace_and_shows_it(served: Served) -> None:
     metrics = served.get("/metrics")[1].decode()
     assert "watchkeeper_store_up 1.0" in metrics
     assert "watchkeeper_ingest_records_total" in metrics
+    assert "watchkeeper_ingest_lag_bytes 0" in metrics
+    assert "watchkeeper_ingest_failing 0" in metrics
+    said = json.loads(served.get("/readyz")[1])
+    assert (said["store"], said["index"]) == ("ok", "the index is up to date")
 
 
 def test_a_foreign_page_is_turned_away(served: Served) -> None:

@@ -8,7 +8,7 @@ from msgspec import Meta, structs
 
 from watchkeeper.queries import parameters as p
 from watchkeeper.queries.filters import (
-    CALLS,
+    CALL,
     all_of,
     at_least,
     attribute,
@@ -52,7 +52,6 @@ TRACE_MARGIN_NS = HOUR_NS
 NEWEST = (Order(by="start_ns", descending=True), Order(by="trace_id"), Order(by="span_id"))
 FAILED = Compare(column="status", op="=", value="error")
 DENIED = Compare(column="status", op="=", value="denied")
-CALL = Among(column="operation", values=CALLS)
 
 TraceId = Annotated[str, Meta(description="The trace: 32 hex digits.")]
 Dimension = Literal["model", "provider", "upstream", "service", "tenant", "key", "user", "session", "run", "agent"]
@@ -104,7 +103,7 @@ class Traces(Fitting):
     cursor: p.Cursor = 0
 
     def select(self) -> Select:
-        """Plan the query: the traces that have a fitting span, then their sums."""
+        """Plan the query: the traces that have a fitting span, those of them to be shown, then their sums."""
         low = max(0, self.since - TRACE_MARGIN_NS)
         high = min(FAR_NS, self.until + TRACE_MARGIN_NS)
         joins = [Join(kind="semi", select=self.fitting(), on=(("trace_id", "trace_id"),))]
@@ -119,17 +118,28 @@ class Traces(Fitting):
             )
             joins.append(Join(kind="left", select=sums, on=(("trace_id", "costly_id"),)))
             costly = at_least(whole_cost_usd=self.min_cost)
+        order = (*_TRACE_ORDERS[self.sort], Order(by="start_ns", descending=True), Order(by="trace_id"))
+        names = {"trace_id", *(each.by for each in order)}
+        first = Select(
+            table="spans",
+            since_ns=low,
+            until_ns=high,
+            columns=tuple(each for each in _TRACE_SUMS if _alias(each) in names),
+            where=all_of(costly),
+            joins=tuple(joins),
+            group=("trace_id",),
+            order=order,
+            limit=self.limit,
+            offset=self.cursor,
+        )
         return Select(
             table="spans",
             since_ns=low,
             until_ns=high,
             columns=_TRACE_SUMS,
-            where=all_of(costly),
-            joins=tuple(joins),
+            joins=(Join(kind="semi", select=first, on=(("trace_id", "trace_id"),)),),
             group=("trace_id",),
-            order=(*_TRACE_ORDERS[self.sort], Order(by="start_ns", descending=True), Order(by="trace_id")),
-            limit=self.limit,
-            offset=self.cursor,
+            order=order,
         )
 
     def answer(self, rows: Rows) -> Answer:
@@ -168,6 +178,10 @@ class TracesNamed(Record):
     def answer(self, rows: Rows) -> Answer:
         """One item per trace."""
         return Traces().answer(rows)
+
+
+def _alias(projection: Projection) -> str:
+    return projection.name if isinstance(projection, Column) else projection.alias or ""
 
 
 _ROOT = Known(column="parent_id", known=False)
@@ -320,9 +334,9 @@ class Costs(Record):
                 Column(name=self.by),
                 count("calls"),
                 count("unpriced", Known(column="cost_usd", known=False)),
-                total("input_tokens"),
-                total("output_tokens"),
-                total("cost_usd"),
+                total("input_tokens", where=None),  # what calls a model is no summary of other calls
+                total("output_tokens", where=None),
+                total("cost_usd", where=None),
             ),
             where=CALL,
             group=("bucket", self.by),
@@ -331,47 +345,6 @@ class Costs(Record):
 
     def answer(self, rows: Rows) -> Answer:
         """One item per bucket and value."""
-        return page(rows)
-
-
-class Sessions(Record):
-    """Sessions by what they cost, the dearest first."""
-
-    name: ClassVar[str] = "sessions"
-    since: p.Since = 0
-    until: p.Until = FAR_NS
-    user: p.ByUser = None
-    limit: p.Limit = 50
-    cursor: p.Cursor = 0
-
-    def select(self) -> Select:
-        """Plan the query."""
-        return Select(
-            table="spans",
-            since_ns=self.since,
-            until_ns=self.until,
-            columns=(
-                Column(name="session"),
-                Aggregate(function="min", column="start_ns", alias="start_ns"),
-                Aggregate(function="max", column="end_ns", alias="end_ns"),
-                Aggregate(function="distinct", column="trace_id", alias="traces"),
-                Aggregate(function="min", column="user", alias="user"),
-                count("calls", CALL),
-                count("errors", FAILED),
-                count("denied", DENIED),
-                total("input_tokens"),
-                total("output_tokens"),
-                total("cost_usd"),
-            ),
-            where=all_of([Known(column="session")], equal(user=self.user)),
-            group=("session",),
-            order=(Order(by="cost_usd", descending=True), Order(by="session")),
-            limit=self.limit,
-            offset=self.cursor,
-        )
-
-    def answer(self, rows: Rows) -> Answer:
-        """One item per session."""
         return page(rows)
 
 
@@ -397,17 +370,14 @@ class Sli(Record):
     def select(self) -> Select:
         """Plan the query: latest scores whose subject is among the fitting spans."""
         subject = {"span": "span_id", "trace": "trace_id", "session": "session"}[self.on]
+        fitting = equal(model=self.model, service=self.service, agent=self.agent, status=self.status)
         # The judged span starts before the score's event, at most by the length of a session.
         spans = Select(
             table="spans",
             since_ns=max(0, self.since - DAY_NS),
             until_ns=min(FAR_NS, self.until + DAY_NS),
             columns=columns(subject),
-            where=all_of(
-                equal(model=self.model, service=self.service, agent=self.agent, status=self.status),
-                [Known(column=subject)],
-            ),
-            group=(subject,),
+            where=all_of(fitting, [Known(column=subject)]),
         )
         return Select(
             table="scores",
@@ -416,7 +386,7 @@ class Sli(Record):
             latest_by=("score_id",),
             columns=(Bucket(name="event_ns", width_ns=self.width), *good_counts(self.good)),
             where=all_of(equal(name=self.score, subject_kind=self.on)),
-            joins=(Join(kind="semi", select=spans, on=(("subject_id", subject),)),),
+            joins=(Join(kind="semi", select=spans, on=(("subject_id", subject),), large=True),) if fitting else (),
             group=("bucket",),
             order=(Order(by="bucket"),),
         )
@@ -439,7 +409,7 @@ def good_counts(good: float) -> tuple[Aggregate, ...]:
 class Search(Record):
     """Spans whose preview, message or name contain some text, letter case aside, newest first."""
 
-    name: ClassVar[str] = "search"
+    name: ClassVar[str] = "previews"
     text: Annotated[str, Meta(min_length=1, description="The text to look for, as it is: % and _ mean themselves.")]
     since: p.Since = 0
     until: p.Until = FAR_NS

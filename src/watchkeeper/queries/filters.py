@@ -16,6 +16,7 @@ from watchkeeper.queries.select import (
     Compare,
     Comparison,
     Contains,
+    Known,
     MapHas,
     Not,
     Predicate,
@@ -38,8 +39,14 @@ SUMMARIES = (Operation.AGENT.value, Operation.WORKFLOW.value)
 CALLS = (Operation.CHAT.value, Operation.COMPLETION.value, Operation.EMBEDDINGS.value)
 """Operations that call a model."""
 
-OWN = Not(inner=Among(column="operation", values=SUMMARIES))
-"""Holds for spans that used what they report themselves."""
+FIRST = Known(column="duplicate_of", known=False)
+"""Holds for spans that are not a second telling of a call that another span tells of."""
+
+OWN = And(all=(Not(inner=Among(column="operation", values=SUMMARIES)), FIRST))
+"""Holds for spans that used what they report themselves, and are the ones that count."""
+
+CALL = And(all=(Among(column="operation", values=CALLS), FIRST))
+"""Holds for calls of a model, each told once."""
 
 
 def equal(**columns: Scalar) -> list[Predicate]:

@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from watchkeeper.queries import parameters as p
-from watchkeeper.queries.explorer import CALL, DENIED, FAILED
-from watchkeeper.queries.filters import CALLS, all_of, columns, count, equal, every_column, page, total
+from watchkeeper.queries.explorer import DENIED, FAILED
+from watchkeeper.queries.filters import CALL, CALLS, FIRST, all_of, columns, count, equal, every_column, page, total
 from watchkeeper.queries.question import Answer
 from watchkeeper.queries.select import Aggregate, Among, Bucket, Column, Compare, Known, Order, Predicate, Rows, Select
 from watchkeeper.queries.timespan import FAR_NS
@@ -169,7 +169,7 @@ class RunSteps(Record):
     def select(self) -> Select:
         """Plan the query."""
         wanted: tuple[str, ...] = (Operation.TOOL.value, *(CALLS if self.calls else ()))
-        known: list[Predicate] = [Known(column="run"), Among(column="operation", values=wanted)]
+        known: list[Predicate] = [Known(column="run"), Among(column="operation", values=wanted), FIRST]
         return Select(
             table="spans",
             since_ns=self.since,
@@ -229,6 +229,7 @@ class Audits(Record):
     until: p.Until = FAR_NS
     act: Annotated[str | None, Meta(description="Only this act, such as key.created.")] = None
     subject: Annotated[str | None, Meta(description="Only about this.")] = None
+    actor: Annotated[str | None, Meta(description="Only by this actor, such as local or key:<id>.")] = None
     limit: p.Limit = 100
     cursor: p.Cursor = 0
 
@@ -239,7 +240,7 @@ class Audits(Record):
             since_ns=self.since,
             until_ns=self.until,
             columns=every_column("audits"),
-            where=all_of(equal(act=self.act, subject=self.subject)),
+            where=all_of(equal(act=self.act, subject=self.subject, actor=self.actor)),
             order=(Order(by="at_ns", descending=True), Order(by="audit_id")),
             limit=self.limit,
             offset=self.cursor,

@@ -13,7 +13,9 @@ Since = Annotated[int, Meta(description="From this moment on: an age (1h, 7d), a
 Until = Annotated[int, Meta(description="Before this moment: an age (1h, 7d), an ISO date, or unix ns.", extra=TIME)]
 Width = Annotated[int, Meta(gt=0, description="Width of a time bucket: 1m, 1h, 1d.", extra=LENGTH)]
 Limit = Annotated[int, Meta(ge=0, le=100_000, description="At most this many rows.")]
-Cursor = Annotated[int, Meta(ge=0, description="Leave out this many rows, to read on where the last page ended.")]
+Cursor = Annotated[
+    int, Meta(ge=0, le=10**12, description="Leave out this many rows, to read on where the last page ended.")
+]
 
 ByModel = Annotated[str | None, Meta(description="Only this model: as the reply named it, else as it was asked for.")]
 ByStatus = Annotated[

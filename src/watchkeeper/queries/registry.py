@@ -7,11 +7,19 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from watchkeeper.queries.explorer import Costs, Latency, Search, Sessions, Sli, Spans, Trace, Traces, TracesNamed
+from watchkeeper.queries.acts import Effects
+from watchkeeper.queries.explorer import Costs, Latency, Search, Sli, Spans, Trace, Traces, TracesNamed
+from watchkeeper.queries.exported import Exported
 from watchkeeper.queries.figures import Figures, Unresolved
+from watchkeeper.queries.first_tokens import FirstTokens
 from watchkeeper.queries.judgments import Cases, Experiments, Findings, IncidentOf, Incidents, Outcomes, Scores
+from watchkeeper.queries.keeping import BodyRate, KeptTraces, Thinnings
+from watchkeeper.queries.lineage import Documents, RestedOn, Sources, Withdrawals
+from watchkeeper.queries.logs import Logs
 from watchkeeper.queries.operations import Audits, Decisions, Drops, Manifests, Models, Overview, RunSteps
+from watchkeeper.queries.proof import Checkpoints, Erasures
 from watchkeeper.queries.question import Question
+from watchkeeper.queries.sessions import Sessions
 from watchkeeper.queries.timespan import parse_span, parse_time
 from watchkeeper.queries.whole import FindingsOf, ScoresOf
 from watchkeeper.records.record import Record
@@ -19,7 +27,9 @@ from watchkeeper.records.record import Record
 _ALL: tuple[type[Any], ...] = (
     Audits, Cases, Costs, Decisions, Drops, Experiments, Figures, Findings, FindingsOf, IncidentOf, Incidents, Latency,
     Manifests, Models, Outcomes, Overview, RunSteps, Scores, ScoresOf, Search, Sessions, Sli, Spans, Trace, Traces,
-    TracesNamed, Unresolved,
+    TracesNamed, Unresolved, Exported, Logs, Checkpoints, Erasures,
+    Documents, Effects, RestedOn, Sources, Withdrawals,
+    FirstTokens, BodyRate, KeptTraces, Thinnings,
 )  # fmt: skip
 
 QUESTIONS: Mapping[str, type[Any]] = {kind.name: kind for kind in _ALL}

@@ -8,7 +8,7 @@ from watchkeeper.records.record import Record, Scalar
 
 Table = Literal[
     "spans", "scores", "decisions", "manifests", "findings", "incidents", "cases", "experiments", "drops", "effects",
-    "sessions", "jobs", "audits",
+    "sessions", "sources", "jobs", "audits", "logs", "erasures", "checkpoints", "kept",
 ]  # fmt: skip
 
 Comparison = Literal["=", "!=", "<", "<=", ">", ">="]
@@ -124,11 +124,13 @@ class Join(Record):
 
     "semi" keeps rows with a match, "anti" rows without; "left" adds the other query's aliases to the row, null
     without a match. The right side is a whole query, so it can filter, group or take the latest revision first.
+    `large` tells a database that the right side of a semi or anti join may have millions of keys.
     """
 
     kind: Literal["semi", "anti", "left"]
     select: Select
     on: tuple[tuple[str, str], ...]
+    large: bool = False
 
 
 class Select(Record):

@@ -11,17 +11,22 @@ import msgspec
 from watchkeeper.queries.select import Table
 from watchkeeper.records.audit import Audit
 from watchkeeper.records.case import Case
+from watchkeeper.records.checkpoint import Checkpoint
 from watchkeeper.records.decision import Decision
 from watchkeeper.records.drop import Drop
 from watchkeeper.records.effect import Effect
+from watchkeeper.records.erasure import Erasure
 from watchkeeper.records.experiment import Experiment
 from watchkeeper.records.finding import Finding
 from watchkeeper.records.incident import Incident
 from watchkeeper.records.job import Job
+from watchkeeper.records.kept import Kept
+from watchkeeper.records.logged import Logged
 from watchkeeper.records.manifest import Manifest
 from watchkeeper.records.record import Record
 from watchkeeper.records.score import Score
 from watchkeeper.records.session import Session
+from watchkeeper.records.source import Source
 from watchkeeper.records.span import Span
 
 FieldType = Literal["text", "int", "real", "bool", "map", "json"]
@@ -88,7 +93,7 @@ SPANS = Shape(
         "output_tokens:int=usage.output_tokens cache_read_tokens:int=usage.cache_read_tokens "
         "cache_write_tokens:int=usage.cache_write_tokens reasoning_tokens:int=usage.reasoning_tokens "
         "cost_usd:real! cost_source:text! first_token_ns:int overhead_ns:int http_status:int tool:text "
-        "tool_call_id:text manifest:text attributes:map preview:text "
+        "tool_call_id:text duplicate_of:text manifest:text attributes:map preview:text "
         "origin_writer:text=origin.writer origin_segment:int=origin.segment origin_offset:int=origin.offset "
         "origin_item:int=origin.item"
     ),
@@ -183,10 +188,28 @@ SHAPES: Mapping[Table, Shape] = {
         record=Effect,
         clock="at_ns",
         key=("effect_id",),
+        revision="revision",
+        unique=True,
         fields=_fields(
             "effect_id:text idempotency_key:text=key tool:text at_ns:int status:text "
             + _IDENTITY
-            + " trace_id:text span_id:text reversible:bool amount_usd:real"
+            + " trace_id:text span_id:text reversible:bool amount_usd:real revision:int settled_ns:int target:text "
+            "count:int detail:text door:text"
+        ),
+    ),
+    "sources": Shape(
+        table="sources",
+        record=Source,
+        clock="at_ns",
+        key=("source_id",),
+        revision="revision",
+        unique=True,
+        fields=_fields(
+            "source_id:text trace_id:text span_id:text at_ns:int document:text version:text chunk:text digest:text "
+            "status:text reason:text seen:text query:text score:real rank:int reranked_score:real reranked_rank:int "
+            "retriever:text index_version:text ingest_run:text chars:int kept_chars:int document_start:int "
+            "document_end:int prompt_start:int prompt_end:int seen_start:int seen_end:int calls:json content:json "
+            "door:text revision:int " + _IDENTITY
         ),
     ),
     "sessions": Shape(
@@ -205,6 +228,50 @@ SHAPES: Mapping[Table, Shape] = {
         revision="revision",
         fields=_fields(
             "job_id:text kind:text at_ns:int status:text outcome:text revision:int progress:real message:text"
+        ),
+    ),
+    "erasures": Shape(
+        table="erasures",
+        record=Erasure,
+        clock="at_ns",
+        key=("erasure_id",),
+        unique=True,
+        fields=_fields(
+            "erasure_id:text at_ns:int reason:text actor:text frames:int payload_bytes:int subject:text detail:text "
+            "keys:json"
+        ),
+    ),
+    "checkpoints": Shape(
+        table="checkpoints",
+        record=Checkpoint,
+        clock="at_ns",
+        key=("checkpoint_id",),
+        unique=True,
+        fields=_fields("checkpoint_id:text at_ns:int number:int previous:text digest:text reached:json"),
+    ),
+    "kept": Shape(
+        table="kept",
+        record=Kept,
+        clock="at_ns",
+        key=("kept_id",),
+        unique=True,
+        fields=_fields(
+            "kept_id:text at_ns:int rules:text trace_id:text reasons:json probability:real writer:text segment:int "
+            "stage:text why:text share:real window_ns:int since_ns:int until_ns:int traces:int kept_traces:int "
+            "frames:int freed_bytes:int first_seq:int last_seq:int previous:text last_digest:text"
+        ),
+    ),
+    "logs": Shape(
+        table="logs",
+        record=Logged,
+        clock="at_ns",
+        key=("log_id",),
+        unique=True,
+        fields=_fields(
+            "log_id:text at_ns:int name:text trace_id:text span_id:text severity:text service:text "
+            + _IDENTITY
+            + " asked:text answered:text preview:text origin_writer:text=origin.writer "
+            "origin_segment:int=origin.segment origin_offset:int=origin.offset origin_item:int=origin.item"
         ),
     ),
     "audits": Shape(
@@ -261,7 +328,7 @@ def record_of(table: Table, row: Mapping[str, object]) -> Record:
         for parent in parents:
             place = place.setdefault(parent, {})
         place[leaf] = value
-    if table == "spans":
+    if table in ("spans", "logs"):
         _restore_span(nested, row)
     elif table == "findings":
         _restore_estimate(nested["estimate"])

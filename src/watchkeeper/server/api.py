@@ -14,7 +14,7 @@ from watchkeeper.compose.payloads import Gone
 from watchkeeper.engines.gateway.keys import Key, KeyRing
 from watchkeeper.kinds.report import Scope
 from watchkeeper.queries.registry import QUESTIONS, QuestionError, as_plain, parameters, question_from
-from watchkeeper.queries.timespan import parse_span
+from watchkeeper.queries.timespan import parse_span, parse_time
 from watchkeeper.records.body import Body
 from watchkeeper.records.record import as_json
 from watchkeeper.records.span import Span
@@ -25,6 +25,10 @@ from watchkeeper.server.pages import actor_of, said
 from watchkeeper.server.parts import StoreParts
 
 MAX_NOTE_CHARS = 4_000
+_RANGE = ("since", "until")
+REQUEST = "request"
+OWNERS = ("local", "key:owner")
+"""Who may erase, anchor and hand out keys: a caller on this machine where no key is asked for, the owner's commands."""
 ACTIONS = ("acknowledge", "resolve", "note")
 
 
@@ -62,6 +66,18 @@ def api_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     body = error_body(error.sentence, error.kind, error.code, error.param)
     return Response(body, error.status, media_type="application/json", headers={"cache-control": "no-store"})
+
+
+def owner_only(request: Request) -> None:
+    """Raise an `ApiError` unless the owner of the data directory asks."""
+    if actor_of(request) not in OWNERS:
+        raise ApiError(
+            403,
+            "forbidden",
+            "owner_only",
+            "Only the owner of the data directory may do this, not a key. Run the command on its machine: "
+            "watchkeeper erase, anchor, retention, key or probes.",
+        )
 
 
 def answer(value: Any, status: int = 200) -> Response:
@@ -210,8 +226,11 @@ class Api:
             raise ApiError(
                 400, "invalid_request", "subject_required", "Say what about: ?subject=incident:<id>.", "subject"
             )
+        now_ns = self._parts.clock_ns()
         try:
-            document = await report.compose(Scope(subject=subject, now_ns=self._parts.clock_ns()), self._parts.reader)
+            times = [parse_time(text, now_ns) if (text := request.query_params.get(n)) else None for n in _RANGE]
+            scope = Scope(subject=subject, now_ns=now_ns, since_ns=times[0] or 0, until_ns=times[1])
+            document = await report.compose(scope, self._parts.reader)
         except LookupError as error:
             raise not_found(said(error)) from error
         except ValueError as error:
@@ -230,7 +249,8 @@ class Api:
         return answer({"items": [key_row(key, now_ns) for key in await self._keys().list()]})
 
     async def create_key(self, request: Request) -> Response:
-        """A new key; its secret is in this answer and nowhere else."""
+        """A new key; its secret is in this answer and nowhere else. A key makes none: it is bound to a tenant."""
+        owner_only(request)
         given, now_ns = await _json(request, KeyBody), self._parts.clock_ns()
         try:
             expires_ns = None if given.expires is None else now_ns + parse_span(given.expires)
@@ -241,6 +261,7 @@ class Api:
 
     async def revoke_key(self, request: Request) -> Response:
         """End a key."""
+        owner_only(request)
         try:
             key = await self._keys().revoke(request.path_params["key_id"], actor_of(request))
         except KeyError as error:
@@ -287,6 +308,8 @@ class Api:
             data = await self._parts.payloads.body(whole, name)
         except Gone as error:
             raise ApiError(410, "not_found", "gone", str(error)) from error
+        if data is None and name == REQUEST and (told := await self._told(found)) is not None:
+            return told
         if data is None:
             has = ", ".join(body.name for body in whole.bodies) or "none"
             raise not_found(f"Span {found.span_id} has no payload {name[:40]!r}; it has: {has}.", "no_such_payload")
@@ -295,8 +318,24 @@ class Api:
             "content-disposition": f'attachment; filename="{found.span_id}-{_file_name(kept)}"',
             "cache-control": "no-store",
             "x-watchkeeper-media": kept.media.encode("ascii", "replace").decode(),
+            "x-watchkeeper-redactions": str(kept.redactions),
         }
         return Response(data, media_type="application/octet-stream", headers=headers)
+
+
+    async def _told(self, span: Span) -> Response | None:
+        """The messages that a call was given, where nobody recorded the bytes: as its span, or logs beside it, tell."""
+        try:
+            said = (await self._parts.payloads.detail(span)).conversation.input
+        except Gone as error:
+            raise ApiError(410, "not_found", "gone", str(error)) from error
+        if not said or span.door not in ("otlp", "import"):
+            return None
+        from watchkeeper.adapters.formats.conversation import plain_messages
+
+        body = as_json({"model": span.request_model, "messages": plain_messages(said)})
+        headers = {"cache-control": "no-store", "x-watchkeeper-made-from": "messages that were reported, not bytes"}
+        return Response(body, media_type="application/octet-stream", headers=headers)
 
 
 def key_row(key: Key, now_ns: int) -> dict[str, Any]:

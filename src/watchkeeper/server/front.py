@@ -41,10 +41,16 @@ from watchkeeper.server.statics import statics
 INTAKE_PATHS = frozenset(
     {
         "/v1/traces",
+        "/v1/logs",
+        "/v1/metrics",
         "/api/v1/scores",
         "/api/v1/outcomes",
         "/api/v1/feedback",
+        "/api/v1/sources",
+        "/api/v1/effects",
+        "/api/v1/decisions",
         "/api/v1/sessions",
+        "/api/v1/losses",
         "/api/v1/decide",
     }
 )
@@ -83,7 +89,8 @@ class Front:
     `gateway` and `intake` are ASGI apps; all else goes to the store process at `socket_path`. `check_key` reads a
     secret into a key or None; `key_alive` says whether a key's id is still good, so that a revoked key ends its browser
     sessions. `journal_ready` returns None or a sentence that says why the journal cannot be written. `metrics_text`
-    adds the gateway engine's own metrics page. The key that a caller showed is passed on in `scope["watchkeeper.key"]`.
+    adds the gateway engine's own metrics page; `signed` is told of sign-ins, for the audit trail. The key that a caller
+    showed is passed on in `scope["watchkeeper.key"]`.
     """
 
     def __init__(
@@ -97,11 +104,12 @@ class Front:
         key_alive: KeyAlive | None = None,
         journal_ready: Ready = _ready,
         metrics_text: MetricsText = _no_text,
+        signed: Callable[[str, str], None] | None = None,
     ) -> None:
         self._gateway, self._intake = gateway, intake
         self._settings, self._guard = settings, Guard(settings)
         self._check_key, self._key_alive = check_key, key_alive
-        self._journal_ready, self._metrics_text = journal_ready, metrics_text
+        self._journal_ready, self._metrics_text, self._signed = journal_ready, metrics_text, signed
         self._sessions = Sessions(settings.secret, settings.session_s)
         self._store = StoreProxy(socket_path)
         self._own = secured(self._answer_own)
@@ -242,12 +250,15 @@ class Front:
     async def _readiness(self, send: Send) -> None:
         journal = self._journal_ready()
         store = await self._store.fetch("/internal/ready", PROBE_TIMEOUT_S)
-        if store is None:
-            store_says = "does not answer; it may still be starting, and the gateway goes on without it"
-        else:
-            store_says = "ok" if store[0] == 200 else store[1].decode("utf-8", "replace")[:300]
-        ready = journal is None and store_says == "ok"
-        await reply_json(send, 200 if ready else 503, {"ready": ready, "journal": journal or "ok", "store": store_says})
+        store_says = "does not answer; it may still be starting, and the gateway goes on without it"
+        index = None
+        if store is not None:
+            store_says = store[1].decode("utf-8", "replace")[:300]
+            if store[0] == 200:
+                store_says, _, index = store_says.partition("; ")
+        ready = journal is None and store is not None and store[0] == 200
+        answer = {"ready": ready, "journal": journal or "ok", "store": store_says} | ({"index": index} if index else {})
+        await reply_json(send, 200 if ready else 503, answer)
 
     async def _joined_metrics(self) -> bytes:
         store = await self._store.fetch("/internal/metrics", PROBE_TIMEOUT_S)
@@ -269,8 +280,12 @@ class Front:
         key = await self._key_of(form.get("key", "").strip())
         if key is None:
             self.metrics.refused("signin")
+            if self._signed is not None:
+                self._signed("signin.failed", f"address:{(scope.get('client') or ('unknown',))[0]}")
             await self._show_signin(scope, send, form.get("next", "/"), "This key is not known or was revoked.")
             return
+        if self._signed is not None:
+            self._signed("signin", f"key:{key.key_id}")
         signed = self._sessions.cookie_header(SESSION_COOKIE, self._sessions.issue(key.key_id), _secure(scope))
         await _redirect(send, local_path(form.get("next")), [signed])
 

@@ -11,10 +11,9 @@ from starlette.routing import Route
 from watchkeeper.compose.body_rates import BodyRates
 from watchkeeper.queries.keeping import BodyRate, KeptTraces, Thinnings
 from watchkeeper.queries.registry import QuestionError, as_plain, question_from
-from watchkeeper.server.api import ApiError, answer
+from watchkeeper.server.api import ApiError, answer, owner_only
 from watchkeeper.server.pages import said
 from watchkeeper.server.parts import StoreParts
-from watchkeeper.server.proof_api import owner_only
 from watchkeeper.server.views.keeping import kept_rows, summary, thinning_rows
 
 if TYPE_CHECKING:

@@ -8,11 +8,15 @@ from typing import Any
 import msgspec
 
 from watchkeeper.queries import figures as key_figures
-from watchkeeper.queries.explorer import Spans, Trace, Traces, TracesNamed
+from watchkeeper.queries.explorer import Spans, Traces, TracesNamed
+from watchkeeper.queries.filters import CALLS
 from watchkeeper.queries.fitting import Fitting
 from watchkeeper.queries.judgments import Cases, Incidents
+from watchkeeper.queries.lineage import Sources
 from watchkeeper.queries.operations import Decisions, Drops, Manifests
+from watchkeeper.queries.outline import Outline
 from watchkeeper.queries.question import Reader
+from watchkeeper.queries.twins import TwinsOf
 from watchkeeper.queries.whole import FindingsOf, ScoresOf, Whole
 from watchkeeper.records.case import Case
 from watchkeeper.records.decision import Decision
@@ -21,6 +25,7 @@ from watchkeeper.records.incident import Incident
 from watchkeeper.records.manifest import Manifest
 from watchkeeper.records.record import Record
 from watchkeeper.records.score import Score
+from watchkeeper.records.source import Source
 from watchkeeper.records.span import Span
 from watchkeeper.server.views.filters import PAGE_ROWS
 
@@ -97,14 +102,19 @@ def _summaries(items: Sequence[dict[str, Any]]) -> list[TraceSummary]:
 
 
 async def spans_of(reader: Reader, trace_id: str) -> list[Span]:
-    """All spans of one trace as the index has them, oldest first; at most 20,000."""
-    return list(await reader.ask(Whole(Trace(trace_id=trace_id, limit=MAX_SPANS), Span)))
+    """All spans of one trace as the waterfall needs them, oldest first; at most 20,000."""
+    return list(await reader.ask(Outline(trace_id=trace_id, limit=MAX_SPANS)))
 
 
 async def span(reader: Reader, span_id: str, trace_id: str | None = None) -> Span | None:
     """One span; without its trace the newest with that id."""
     found = await reader.ask(Whole(Spans(span_id=span_id, trace_id=trace_id, limit=1), Span))
     return found[0] if found else None
+
+
+async def twins_of(reader: Reader, of: Span) -> list[Span]:
+    """The other spans that tell of the same call as this one, which counts."""
+    return list(await reader.ask(TwinsOf(span=of))) if of.operation in CALLS else []
 
 
 async def decisions(reader: Reader, asked: Decisions) -> tuple[list[Decision], bool]:
@@ -155,6 +165,11 @@ async def findings(reader: Reader, finding_ids: Sequence[str]) -> list[Finding]:
 async def cases_of(reader: Reader, origin: str) -> list[Case]:
     """The cases that were made from one origin, such as "incident:inc_..."."""
     return list(await reader.ask(Whole(Cases(origin=origin, limit=10_000), Case)))
+
+
+async def sources_of(reader: Reader, trace_id: str) -> list[Source]:
+    """The chunks that were retrieved for a trace, as the index has them; at most 200."""
+    return list(await reader.ask(Whole(Sources(trace_id=trace_id, limit=200), Source)))
 
 
 async def drops(reader: Reader, asked: Drops) -> list[dict[str, Any]]:

@@ -47,6 +47,7 @@ from watchkeeper.server.views.filters import (
     Form,
     read_form,
 )
+from watchkeeper.server.views.lineage import source_rows
 from watchkeeper.server.views.lists import decision_rows, drop_rows, incident_rows, kpis, page_links, trace_rows
 from watchkeeper.server.views.panel import Panel, panel_of
 from watchkeeper.server.views.trace import head_of, shares_of
@@ -55,9 +56,14 @@ from watchkeeper.server.views.wording import NS_PER_S, ago, meaning, middle_id, 
 
 NAV = (
     ("traces", "/ui/traces", "Traces"),
+    ("sessions", "/ui/sessions", "Sessions"),
+    ("search", "/ui/search", "Search"),
     ("decisions", "/ui/decisions", "Decisions"),
     ("incidents", "/ui/incidents", "Incidents"),
+    ("documents", "/ui/documents", "Documents"),
+    ("audit", "/ui/audit", "Audit"),
     ("drops", "/ui/drops", "Drops"),
+    ("retention", "/ui/retention", "Kept"),
 )
 Q = TypeVar("Q")
 SPARK_BUCKETS = 40
@@ -147,6 +153,7 @@ class Pages:
         falls = lay_out(spans)
         wanted = request.query_params.get("span")
         chosen = next((span for span in spans if span.span_id == wanted), None) or _first_of_interest(spans, falls.rows)
+        chosen = await lookups.span(self._parts.reader, chosen.span_id, trace_id) or chosen
         return await self._page(
             request,
             "trace.html",
@@ -156,6 +163,7 @@ class Pages:
             falls=falls,
             selected=chosen.span_id,
             panel=await self._panel(chosen),
+            sources=source_rows(await lookups.sources_of(self._parts.reader, trace_id)),
         )
 
     async def panel(self, request: Request) -> Response:
@@ -227,7 +235,7 @@ class Pages:
         if desk is None or action not in SAID:
             return await self._missing(request, "Not possible here", "This server cannot change incidents.")
         form = await read_fields(request.receive)
-        if not _token_is_right(request, form.get("csrf", "")):
+        if not token_is_right(request, form.get("csrf", "")):
             return await self._missing(
                 request, "This form had grown old", "Go back, reload the page and send it again.", 403
             )
@@ -269,6 +277,14 @@ class Pages:
         rows = drop_rows(await lookups.drops(self._parts.reader, asked))
         return await self._page(request, "drops.html", "drops", form=form, problem=problem, rows=rows)
 
+    async def render(self, request: Request, template: str, here: str, **values: Any) -> Response:
+        """A template as a page with everything that all pages have; `here` is its place in the navigation."""
+        return await self._page(request, template, here, **values)
+
+    async def missing(self, request: Request, heading: str, sentence: str, status: int = 404) -> Response:
+        """A page that says why there is nothing to show."""
+        return await self._missing(request, heading, sentence, status)
+
     async def not_found(self, request: Request, error: Exception) -> Response:
         """Any other address."""
         del error
@@ -290,6 +306,7 @@ class Pages:
             await lookups.scores_of(reader, subjects),
             known,
             problem,
+            await lookups.twins_of(reader, span),
         )
 
     async def _compose(self, incident_id: str) -> Document | None:
@@ -368,6 +385,7 @@ def actor_of(request: Request) -> str:
     return request.headers.get(ACTOR_HEADER.decode(), "local")
 
 
-def _token_is_right(request: Request, token: str) -> bool:
+def token_is_right(request: Request, token: str) -> bool:
+    """Whether a form's token is the one that the front door gave this visitor."""
     expected = request.headers.get(TOKEN_HEADER.decode(), "")
     return bool(expected) and hmac.compare_digest(expected.encode(), token.encode())

@@ -7,8 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from watchkeeper.compose.lineage import Lineage
 from watchkeeper.compose.payloads import Payloads
 from watchkeeper.engines.gateway.keys import KeyRing
+from watchkeeper.engines.keeping.keeper import Keeper
+from watchkeeper.engines.monitoring.probes import Prober
+from watchkeeper.engines.recorder.belonging import Whose
+from watchkeeper.engines.recorder.search import Found, Sought
 from watchkeeper.kinds.ports import Watermark
 from watchkeeper.kinds.report import Report
 from watchkeeper.queries.question import Reader
@@ -40,12 +45,56 @@ class IncidentDesk(Protocol):
         ...
 
 
+class Eraser(Protocol):
+    """Whoever erases from the whole data directory."""
+
+    async def erase(self, whose: Whose, actor: str, dry_run: bool = False) -> dict[str, Any]:
+        """Erase all that belongs to somebody."""
+        ...
+
+    async def resume(self) -> list[str]:
+        """End what was begun and not ended."""
+        ...
+
+
+class Prover(Protocol):
+    """Whoever knows where frames lie."""
+
+    async def places(self, trace_id: str) -> Sequence[tuple[str, int, int]]:
+        """Writer, segment and offset of a trace's frames."""
+        ...
+
+
+class Anchoring(Protocol):
+    """Whoever writes checkpoints and anchors them outside."""
+
+    async def anchor(self, only: Sequence[str] = ()) -> dict[str, Any]:
+        """Write a checkpoint now and anchor it."""
+        ...
+
+    def health(self) -> list[dict[str, Any]]:
+        """How each anchor fares."""
+        ...
+
+
+class Searching(Protocol):
+    """Whoever searches in payloads."""
+
+    async def search(self, sought: Sought, deadline_s: float) -> Found:
+        """Look for text for so many seconds; raises `ValueError` for what cannot be looked for."""
+        ...
+
+
 async def _nothing_to_flush() -> dict[str, int]:
     return {"frames": 0, "records": 0, "duplicates": 0}
 
 
 async def _no_watermarks() -> Mapping[str, Watermark]:
     return {}
+
+
+def _no_lag() -> str:
+    return ""
 
 
 def _ready() -> str | None:
@@ -61,19 +110,28 @@ class StoreParts:
     """All that the pages and the API need. A desk that is None is answered with "not available here".
 
     `flush` indexes everything appended so far and says how much that was; `backtest` takes {policy, since, with} and
-    answers with sentences and figures; `ready` is None or a sentence that says why the store cannot answer.
+    answers with sentences and figures; `ready` is None or a sentence that says why the store cannot answer, `lag` one
+    that says how far the index is behind.
     """
 
     reader: Reader
     payloads: Payloads
     incidents: IncidentDesk | None = None
     keys: KeyRing | None = None
+    lineage: Lineage | None = None
     reports: Mapping[str, Report] = field(default_factory=dict)
     backtest: Callable[[Mapping[str, Any]], Awaitable[Any]] | None = None
     monitors: Callable[[], Awaitable[Any]] | None = None
+    prober: Prober | None = None
     flush: Callable[[], Awaitable[Mapping[str, int]]] = _nothing_to_flush
     watermarks: Callable[[], Awaitable[Mapping[str, Watermark]]] = _no_watermarks
+    eraser: Eraser | None = None
+    prover: Prover | None = None
+    keeper: Keeper | None = None
+    anchoring: Anchoring | None = None
+    searching: Searching | None = None
     ready: Callable[[], str | None] = _ready
+    lag: Callable[[], str] = _no_lag
     metrics_text: Callable[[], bytes] = _no_metrics
     clock_ns: Callable[[], int] = time.time_ns
     address: str = "http://127.0.0.1:8787"

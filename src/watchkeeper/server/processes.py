@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from watchkeeper.server.front import KeyCheck
+    from watchkeeper.server.otlp_grpc import GrpcDoor
 
 EXIT_SETTINGS = 78
 """The exit code (EX_CONFIG) of a process that cannot start as it is set up; starting it again would not help."""
@@ -83,15 +85,25 @@ class GatewayProcess:
             key_alive=key_alive,
             journal_ready=house.journal_ready,
             metrics_text=house.metrics_text,
+            signed=house.signed,
         )
         self.app: App = self._front
+        self._grpc: GrpcDoor | None = None
+        if config.server.otlp_grpc is not None:
+            from watchkeeper.server.otlp_grpc import GrpcDoor
+
+            self._grpc = GrpcDoor(house.intake, config.server.otlp_grpc, config.server.max_body_mb << 20)
 
     async def start(self) -> None:
         """Open the connections to the upstreams."""
         await self._house.start()
+        if self._grpc is not None:
+            await self._grpc.start()
 
     async def stop(self) -> None:
         """Finish the calls under way, then sync and close the journal."""
+        if self._grpc is not None:
+            await self._grpc.stop()
         await self._front.close()
         await self._house.stop()
 
@@ -116,12 +128,20 @@ class StoreProcess:
                 payloads=house.payloads,
                 backtest=house.backtest,
                 monitors=house.watch,
+                prober=house.prober,
                 incidents=house.desk,
                 keys=house.keys,
+                lineage=house.lineage,
                 reports=house.reports(),
                 flush=flush,
                 watermarks=house.log.watermarks,
+                eraser=house.eraser,
+                prover=house.prover,
+                keeper=house.keeper,
+                anchoring=house.anchoring,
+                searching=house.searching,
                 ready=self._problem,
+                lag=lambda: house.ingester.lag().sentence(),
                 metrics_text=self._metrics,
                 clock_ns=house.clock,
                 address=f"http://{config.server.listen}",
@@ -134,6 +154,9 @@ class StoreProcess:
 
     async def start(self) -> None:
         """Follow the journals and run the monitors."""
+        # Records of a batch live until it is in the index: looking through them for cycles again and again finds none.
+        gc.freeze()
+        gc.set_threshold(25_000, 20, 20)
         await self._house.start()
 
     async def stop(self) -> None:
@@ -141,8 +164,10 @@ class StoreProcess:
         await self._house.stop()
 
     def _problem(self) -> str | None:
-        broken = self._house.ingester.broken
-        return "; ".join(f"the journal of {name} is damaged: {what}" for name, what in broken.items()) or None
+        ingester = self._house.ingester
+        problems = [f"the journal of {name} is damaged: {what}" for name, what in ingester.broken.items()]
+        problems += [failing] if (failing := ingester.problem()) else []
+        return "; ".join(problems) or None
 
     def _metrics(self) -> bytes:
         ingester = self._house.ingester
@@ -154,12 +179,17 @@ class StoreProcess:
         ):
             family = f"watchkeeper_ingest_{name}_total"
             lines += [f"# HELP {family} {what}", f"# TYPE {family} counter", f"{family} {value}"]
-        lag = "watchkeeper_ingest_lag_segments"
-        lines += [
-            f"# HELP {lag} Whole segments not yet indexed.",
-            f"# TYPE {lag} gauge",
-            f"{lag} {ingester.lag_segments()}",
-        ]
+        lag = ingester.lag()
+        for name, level, what in (
+            ("lag_segments", ingester.lag_segments(), "Whole segments not yet indexed."),
+            ("lag_frames", lag.frames, "Frames not yet indexed; an estimate where there are thousands."),
+            ("lag_bytes", lag.size_bytes, "Bytes of the journals not yet indexed."),
+            ("lag_seconds", lag.seconds, "Age of the oldest frame not yet indexed."),
+            ("failing", int(ingester.problem() is not None), "1 while the index takes nothing."),
+            ("decoding_process", int(ingester.decoding_elsewhere), "1 while journals are decoded in a process apart."),
+        ):
+            family = f"watchkeeper_ingest_{name}"
+            lines += [f"# HELP {family} {what}", f"# TYPE {family} gauge", f"{family} {level}"]
         return ("\n".join(lines) + "\n").encode()
 
 

@@ -10,12 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from watchkeeper.engines.recorder.belonging import Whose
-from watchkeeper.server.api import ApiError, answer
+from watchkeeper.server.api import ApiError, answer, owner_only
 from watchkeeper.server.pages import actor_of
 from watchkeeper.server.parts import StoreParts
-
-OWNERS = ("local", "key:owner")
-"""Who may erase: a caller on this machine where no key is asked for, and the owner's commands."""
 
 
 class ErasureBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,18 +101,6 @@ class ProofApi:
 
 def _unavailable(what: str) -> ApiError:
     return ApiError(501, "unavailable", "not_available", f"This server cannot {what}.")
-
-
-def owner_only(request: Request) -> None:
-    """Raise an `ApiError` unless the owner of the data directory asks."""
-    if actor_of(request) not in OWNERS:
-        raise ApiError(
-            403,
-            "forbidden",
-            "owner_only",
-            "Only the owner of the data directory may do this, not a key. Run the command on its machine: "
-            "watchkeeper erase, watchkeeper anchor, watchkeeper retention.",
-        )
 
 
 async def _read(request: Request, kind: type[Any]) -> Any:

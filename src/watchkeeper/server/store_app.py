@@ -14,9 +14,14 @@ from watchkeeper.adapters.store.errors import StoreError
 from watchkeeper.server.api import Api, ApiError, api_error
 from watchkeeper.server.asgi import App, Receive, Scope, Send, error_body
 from watchkeeper.server.guard import secured
+from watchkeeper.server.keeping import KeepingApi, KeepingPages
+from watchkeeper.server.lineage import LineageApi, LineagePages
 from watchkeeper.server.metrics import MEDIA as METRICS_MEDIA
 from watchkeeper.server.pages import Pages
 from watchkeeper.server.parts import StoreParts
+from watchkeeper.server.probe_api import probe_routes
+from watchkeeper.server.proof_api import ProofApi
+from watchkeeper.server.searching import ExplorerPages, SearchApi
 from watchkeeper.server.statics import statics
 
 if TYPE_CHECKING:
@@ -34,7 +39,7 @@ def store_app(parts: StoreParts) -> App:
     def ready(request: Request) -> Response:
         del request
         problem = parts.ready()
-        return PlainTextResponse("ok" if problem is None else problem, 200 if problem is None else 503)
+        return PlainTextResponse(f"ok; {parts.lag()}" if problem is None else problem, 200 if problem is None else 503)
 
     def metrics(request: Request) -> Response:
         del request
@@ -65,7 +70,15 @@ def store_app(parts: StoreParts) -> App:
         Route("/internal/ready", ready),
         Route("/internal/metrics", metrics),
         Mount("/ui/static", static_mount),
+        *KeepingPages(parts, pages).routes(),
+        *KeepingApi(parts).routes(),
+        *LineagePages(pages, parts).routes(),
+        *LineageApi(parts).routes(),
+        *ExplorerPages(pages, parts).routes(),
+        *SearchApi(parts).routes(),
         *pages.routes(),
+        *ProofApi(parts).routes(),
+        *probe_routes(parts),
         *api.routes(),
     ]
     app = Starlette(

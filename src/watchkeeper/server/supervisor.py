@@ -57,7 +57,10 @@ class Child:
     def start(self) -> None:
         """Start the process; it gets the settings as one line and keeps the pipe as its sign that we live."""
         command = [sys.executable, "-m", "watchkeeper.server.processes", self.name, *map(str, self._files)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=self._files, start_new_session=True)
+        environ = {"MALLOC_ARENA_MAX": "2"} | os.environ  # more arenas than cores only keep what was freed
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, pass_fds=self._files, start_new_session=True, env=environ
+        )
         self._started_s, self._again_s = time.monotonic(), None
         pipe: IO[bytes] | None = self._process.stdin
         assert pipe is not None

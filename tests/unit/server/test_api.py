@@ -21,7 +21,8 @@ JSON = {"content-type": "application/json"}
 
 def required(name: str) -> str:
     """A query string with something for each required parameter."""
-    return "&".join(f"{each.name}=x" for each in parameters(QUESTIONS[name]) if each.required)
+    one_of = ["text=x"] if name == "body_rate" else []
+    return "&".join(one_of + [f"{each.name}=x" for each in parameters(QUESTIONS[name]) if each.required])
 
 
 @pytest.mark.parametrize("name", sorted(QUESTIONS))
@@ -44,6 +45,7 @@ async def test_the_index_lists_the_questions_with_their_parameters(house: House)
         ("GET", "/api/v1/traces?since=bad", b"", 400, "bad_parameter"),
         ("GET", "/api/v1/traces?colour=red", b"", 400, "bad_parameter"),
         ("GET", "/api/v1/trace", b"", 400, "bad_parameter"),
+        ("GET", "/api/v1/traces?cursor=9223372036854775808", b"", 400, "bad_parameter"),
         ("GET", f"/api/v1/spans/{TRACE}/ffffffffffffffff", b"", 404, "not_found"),
         ("GET", f"/api/v1/spans/{7:016x}/bodies/nope", b"", 404, "no_such_payload"),
         ("GET", "/api/v1/incidents/inc_9", b"", 404, "not_found"),
@@ -120,6 +122,21 @@ async def test_a_key_is_shown_once_and_never_again(house: House) -> None:
     assert gone["state"] == "revoked"
     assert (await ask(app, "/api/v1/keys/ffffffffff/revoke", "POST", JSON, b"{}")).status == 404
     assert (await ask(app, "/api/v1/keys", "POST", JSON, b'{"name": "ci", "expires": "soon"}')).status == 400
+
+
+async def test_a_key_makes_and_ends_no_keys(house: House) -> None:
+    """A key is bound to a tenant and may be in a program's hands: it must not make itself one for another tenant."""
+    ring = KeyRing(MemoryCells())
+    app = store_app(house.parts(keys=ring))
+    mine = (await ring.create("program", tenant="shop")).key.key_id
+    asks = {**JSON, "x-watchkeeper-actor": f"key:{mine}"}
+    for path, body in (("keys", b'{"name": "other", "tenant": "bank"}'), (f"keys/{mine}/revoke", b"{}")):
+        got = await ask(app, f"/api/v1/{path}", "POST", asks, body)
+        assert (got.status, json.loads(got.body)["error"]["code"]) == (403, "owner_only")
+    assert (await ask(app, f"/api/v1/keys/{mine}", "DELETE", asks)).status == 403
+    assert [(key.key_id, key.revoked_ns) for key in await ring.list()] == [(mine, None)]
+    owner = {**JSON, "x-watchkeeper-actor": "key:owner"}
+    assert (await ask(app, "/api/v1/keys", "POST", owner, b'{"name": "other"}')).status == 201
 
 
 async def test_the_same_app_answers_inside_a_process(house: House) -> None:

@@ -213,7 +213,7 @@ async def test_a_newcomer_is_told_what_to_do(empty_house: House) -> None:
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in page
     assert "No incidents" in (await ask(app, "/ui/incidents")).text
     assert "No decisions yet" in (await ask(app, "/ui/decisions")).text
-    assert "Nothing was dropped" in (await ask(app, "/ui/drops")).text
+    assert "Nothing was lost" in (await ask(app, "/ui/drops")).text
 
 
 async def test_what_is_not_there_is_said_in_a_page(house: House) -> None:

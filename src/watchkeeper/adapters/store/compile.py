@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import msgspec
 
+from watchkeeper.adapters.store.attribute_slots import COLUMN as SLOT_COLUMN
+from watchkeeper.adapters.store.attribute_slots import TABLE as SLOT_TABLE
+from watchkeeper.adapters.store.attribute_slots import AttributeSlots, slot_column
 from watchkeeper.adapters.store.plan import EXACT, NUMBER, alias_of, check, needle
 from watchkeeper.queries.select import (
     Aggregate,
@@ -13,6 +18,7 @@ from watchkeeper.queries.select import (
     Bucket,
     Compare,
     Contains,
+    Join,
     Known,
     MapHas,
     Not,
@@ -20,6 +26,7 @@ from watchkeeper.queries.select import (
     Predicate,
     Projection,
     Select,
+    Table,
 )
 from watchkeeper.queries.tables import SHAPES, FieldType
 
@@ -34,6 +41,14 @@ class Dialect:
 
     schema = "log."
     sequence = "rowid"
+
+    def __init__(self, slots: AttributeSlots | None = None, restated: Set[Table] = frozenset()) -> None:
+        """`slots` says which attributes have columns of their own; None where all lie in one map.
+
+        `restated` are the tables whose keys with more than one revision are all kept in a table of that name.
+        """
+        self.slots = slots
+        self.restated = restated
 
     def placeholder(self, number: int) -> str:
         """The mark of the parameter with this number, counted from 1."""
@@ -51,9 +66,17 @@ class Dialect:
         """A map's entry as text, null when absent."""
         return f"json_extract_string({column}, {path})"
 
+    def listed(self, values: list[str]) -> str:
+        """Some text values as a list."""
+        return f"list_value({', '.join(values)})"
+
     def number(self, text: str) -> str:
-        """Text as a floating-point number, null where it is none."""
-        return f"CASE WHEN regexp_full_match({text}, '{NUMBER.pattern}') THEN TRY_CAST({text} AS DOUBLE) END"
+        """Text as a floating-point number, null where it cannot be one; takes a little more than `is_number`."""
+        return f"TRY_CAST({text} AS DOUBLE)"
+
+    def is_number(self, text: str) -> str:
+        """Whether text counts as a number."""
+        return f"regexp_full_match({text}, '{NUMBER.pattern}')"
 
     def contains(self, text: str, part: str) -> str:
         """Whether text has a part, letter case aside."""
@@ -67,6 +90,10 @@ class Dialect:
         """An integer rounded down to a multiple of a width."""
         return f"({column} - ((({column} % {width}) + {width}) % {width}))"
 
+    def bucket_from_zero(self, column: str, width: str) -> str:
+        """The same for an integer that is not negative."""
+        return f"({column} - {column} % {width})"
+
     def as_integer(self, value: str) -> str:
         """A truth value as 0 or 1."""
         return f"CAST({value} AS BIGINT)"
@@ -78,6 +105,14 @@ class Dialect:
     def first(self, column: str, by: str) -> str:
         """The column where another is smallest; of several such the smallest value."""
         return f"arg_min({column}, row({by}, {column}))"
+
+    def digest(self, value: str) -> str:
+        """A 64-bit hash: quicker to join on than text."""
+        return f"hash({value})"
+
+    def equal(self, left: str, right: str) -> str:
+        """Equality of what is known."""
+        return f"{left} = {right}"
 
     def same(self, left: str, right: str) -> str:
         """Equality in which null equals null."""
@@ -106,6 +141,14 @@ def compile_select(select: Select, dialect: Dialect = DUCKDB) -> Compiled:
     return Compiled(sql, parameters, outputs or {f.name: f.type for f in SHAPES[select.table].fields})
 
 
+class _Names(dict[str, str]):
+    """What each column of one Select is called in its SQL, the Select itself, and what its table is called there."""
+
+    def __init__(self, select: Select, base: str, columns: dict[str, str]) -> None:
+        super().__init__(columns)
+        self.select, self.base = select, base
+
+
 class _Compiler:
     def __init__(self, dialect: Dialect, parameters: list[object]) -> None:
         self.dialect = dialect
@@ -116,8 +159,9 @@ class _Compiler:
         """One query over its source, joins, predicate, group, order and limit."""
         self.depth += 1
         base = f"t{self.depth}"
-        names = {field.name: f"{base}.{self.dialect.name(field.name)}" for field in SHAPES[select.table].fields}
-        joins = [self._join(join.kind, join.select, join.on, names) for join in select.joins]
+        fields = SHAPES[select.table].fields
+        names = _Names(select, base, {field.name: f"{base}.{self.dialect.name(field.name)}" for field in fields})
+        joins = [self._join(join, names) for join in select.joins]
         columns = self._columns(select, names)
         parts = [f"SELECT {', '.join(columns)} FROM {self._source(select)} {base}", *joins]
         if select.where is not None:
@@ -125,16 +169,16 @@ class _Compiler:
         parts += self._tail(select, names)
         return " ".join(parts)
 
-    def _columns(self, select: Select, names: dict[str, str]) -> list[str]:
+    def _columns(self, select: Select, names: _Names) -> list[str]:
         if not select.columns:
-            return [names[field.name] for field in SHAPES[select.table].fields]
+            return [self._whole(field.name, names) for field in SHAPES[select.table].fields]
         kinds = {field.name: field.type for field in SHAPES[select.table].fields}
         return [
             f"{self._projection(projection, names, kinds)} AS {self.dialect.name(alias_of(projection))}"
             for projection in select.columns
         ]
 
-    def _tail(self, select: Select, names: dict[str, str]) -> list[str]:
+    def _tail(self, select: Select, names: _Names) -> list[str]:
         aliases = [alias_of(projection) for projection in select.columns]
         parts = []
         if select.group:
@@ -166,26 +210,46 @@ class _Compiler:
         if not select.latest_by or (shape.unique and select.latest_by == shape.key):
             return f"(SELECT * FROM {table} WHERE {within})"
         keys = ", ".join(quote(name) for name in select.latest_by)
-        alike = " AND ".join(self.dialect.same(f"r.{quote(n)}", f"k.{quote(n)}") for n in select.latest_by)
+        # The parts of a table's own key are always known; equality without nulls is far quicker to join on.
+        same = self.dialect.equal if select.latest_by == shape.key else self.dialect.same
+        alike = " AND ".join(same(f"r.{quote(n)}", f"k.{quote(n)}") for n in select.latest_by)
         rank = f"{quote(shape.revision or shape.clock)} DESC, r.{self.dialect.sequence} DESC"
+        # Few keys have more than one revision; only theirs are put in order.
+        several = f"several_{self.depth}"
         return (
-            f"(SELECT * EXCLUDE (newest) FROM (SELECT r.*, row_number() OVER (PARTITION BY {keys} ORDER BY {rank}) "
-            f"AS newest FROM {table} r SEMI JOIN (SELECT DISTINCT {keys} FROM {table} WHERE {within}) k ON {alike}) "
-            f"WHERE newest = 1 AND {within})"
+            f"(WITH {several} AS MATERIALIZED ({self._several(select, keys, table)}) "
+            f"SELECT r.* FROM {table} r ANTI JOIN {several} k ON {alike} WHERE {within} UNION ALL "
+            f"SELECT * EXCLUDE (newest) FROM (SELECT r.*, row_number() OVER (PARTITION BY {keys} ORDER BY {rank}) "
+            f"AS newest FROM {table} r SEMI JOIN {several} k ON {alike}) WHERE newest = 1 AND {within})"
         )
 
-    def _join(self, kind: str, right: Select, on: tuple[tuple[str, str], ...], names: dict[str, str]) -> str:
+    def _several(self, select: Select, keys: str, table: str) -> str:
+        """The keys that have, or perhaps have, more than one revision."""
+        if select.table in self.dialect.restated and select.latest_by == SHAPES[select.table].key:
+            kept = self.dialect.schema + "restated"
+            return f"SELECT key AS {keys} FROM {kept} WHERE of_table = {self._value(select.table)}"
+        return f"SELECT {keys} FROM {table} GROUP BY ALL HAVING count(*) > 1"
+
+    def _join(self, join: Join, names: _Names) -> str:
+        kind, right, on = join.kind, join.select, join.on
         inner = self.select(right)
         alias = f"j{len(self.parameters)}_{self.depth}"
+        if join.large and len(on) == 1:
+            # Two different keys of one hash among millions are less likely than a failing disk.
+            (left, other), digest = on[0], self.dialect.digest
+            return (
+                f"{kind.upper()} JOIN (SELECT {digest(self.dialect.name(other))} AS digest FROM ({inner})) {alias} "
+                f"ON {digest(names[left])} = {alias}.digest"
+            )
         pairs = " AND ".join(f"{names[left]} = {alias}.{self.dialect.name(other)}" for left, other in on)
         if kind == "left":
             for projection in right.columns:
                 names[alias_of(projection)] = f"{alias}.{self.dialect.name(alias_of(projection))}"
         return f"{kind.upper()} JOIN ({inner}) {alias} ON {pairs}"
 
-    def _projection(self, projection: Projection, names: dict[str, str], kinds: dict[str, FieldType]) -> str:
+    def _projection(self, projection: Projection, names: _Names, kinds: dict[str, FieldType]) -> str:
         if isinstance(projection, Bucket):
-            return self.dialect.bucket(names[projection.name], self._value(projection.width_ns))
+            return self._bucket(projection, names)
         if isinstance(projection, Attribute):
             return self._entry(projection.column, projection.key, names)
         if isinstance(projection, Aggregate):
@@ -193,9 +257,28 @@ class _Compiler:
             if projection.where is not None:
                 text += f" FILTER (WHERE {self._predicate(projection.where, names)})"
             return text
-        return names[projection.name]
+        return self._whole(projection.name, names)
 
-    def _aggregate(self, aggregate: Aggregate, names: dict[str, str], kinds: dict[str, FieldType]) -> str:
+    def _bucket(self, bucket: Bucket, names: _Names) -> str:
+        column, width = names[bucket.name], self._value(bucket.width_ns)
+        if bucket.name == SHAPES[names.select.table].clock and names.select.since_ns >= 0:
+            return self.dialect.bucket_from_zero(column, width)
+        return self.dialect.bucket(column, width)
+
+    def _whole(self, name: str, names: _Names) -> str:
+        """A column; of attributes in columns of their own, the list of what lies in the map and in each column."""
+        parts = self._parts(name, names)
+        return names[name] if len(parts) == 1 else self.dialect.listed(parts)
+
+    def _parts(self, name: str, names: _Names) -> list[str]:
+        slots = self._slots(name, names)
+        used = 0 if slots is None else len(slots.names())
+        return [names[name], *(f"{names.base}.{slot_column(number)}" for number in range(used))]
+
+    def _slots(self, column: str, names: _Names) -> AttributeSlots | None:
+        return self.dialect.slots if (names.select.table, column) == (SLOT_TABLE, SLOT_COLUMN) else None
+
+    def _aggregate(self, aggregate: Aggregate, names: _Names, kinds: dict[str, FieldType]) -> str:
         if aggregate.column is None:
             return "count(*)"
         column = names[aggregate.column]
@@ -211,7 +294,7 @@ class _Compiler:
             return self.dialect.quantile(column, self._value(aggregate.q))
         return f"{'avg' if aggregate.function == 'mean' else 'sum'}({column})"
 
-    def _predicate(self, predicate: Predicate, names: dict[str, str]) -> str:
+    def _predicate(self, predicate: Predicate, names: _Names) -> str:
         if isinstance(predicate, And):
             return (
                 "(" + " AND ".join(self._predicate(p, names) for p in predicate.all) + ")" if predicate.all else "TRUE"
@@ -230,39 +313,63 @@ class _Compiler:
             values = [self._value(value) for value in predicate.values if value is not None]
             return f"({names[predicate.column]} IN ({', '.join(values)}))" if values else "FALSE"
         if isinstance(predicate, Known):
-            return f"({names[predicate.column]} IS {'NOT ' if predicate.known else ''}NULL)"
+            parts = self._parts(predicate.column, names)
+            part = parts[0] if len(parts) == 1 else f"coalesce({', '.join(parts)})"
+            return f"({part} IS {'NOT ' if predicate.known else ''}NULL)"
         if isinstance(predicate, Contains):
             return self._contains(predicate, names)
         return self._map_has(predicate, names)
 
-    def _contains(self, predicate: Contains, names: dict[str, str]) -> str:
+    def _contains(self, predicate: Contains, names: _Names) -> str:
         if not predicate.columns:
             return "FALSE"
         part = self._value(predicate.text)
         found = [f"coalesce({self.dialect.contains(names[name], part)}, FALSE)" for name in predicate.columns]
         return "(" + " OR ".join(found) + ")"
 
-    def _map_has(self, predicate: MapHas, names: dict[str, str]) -> str:
+    def _map_has(self, predicate: MapHas, names: _Names) -> str:
         number, text = needle(predicate.value)
         if text is None:
             return "FALSE"
-        column = names[predicate.column]
-        entry = self._entry(predicate.column, predicate.key, names)
-        if number is None:
-            test = f"({entry} {predicate.op} {self._value(text)})"
-            if predicate.op == "=":
+        tests = []
+        for entry, in_map in self._lies(predicate.column, predicate.key, names):
+            test = self._entry_has(predicate, entry, number, text)
+            if in_map and number is None and predicate.op == "=":
                 # The quoted pair is sought first: far cheaper than reading the JSON of every row.
-                pair = _encode({predicate.key: text}).decode()[1:-1]
-                return f"({self.dialect.has_exactly(column, self._value(pair))} AND {test})"
-            return test
-        as_number = self.dialect.number(entry)
-        exact = f"(abs({as_number}) <= {self._value(float(EXACT))})"
+                pair = self._value(_encode({predicate.key: text}).decode()[1:-1])
+                test = f"({self.dialect.has_exactly(names[predicate.column], pair)} AND {test})"
+            tests.append(test)
+        return f"({' OR '.join(tests)})" if tests else "FALSE"
+
+    def _entry_has(self, predicate: MapHas, entry: str, number: float | None, text: str) -> str:
+        if number is None:
+            return f"({entry} {predicate.op} {self._value(text)})"
+        as_number, given = self.dialect.number(entry), self._value(number)
+        by_number, by_text = f"{as_number} {predicate.op} {given}", f"{entry} {predicate.op} {self._value(text)}"
+        # Whether text counts as a number is dear to find out, and mostly makes no difference.
         return (
-            f"(CASE WHEN {exact} THEN {as_number} {predicate.op} {self._value(number)} "
-            f"ELSE {entry} {predicate.op} {self._value(text)} END)"
+            f"(CASE WHEN {as_number} IS NULL OR ({by_number}) = ({by_text}) THEN {by_text} "
+            f"WHEN abs({as_number}) <= {self._value(float(EXACT))} AND {self.dialect.is_number(entry)} "
+            f"THEN {by_number} "
+            f"ELSE {by_text} END)"
         )
 
-    def _entry(self, column: str, key: str, names: dict[str, str]) -> str:
+    def _entry(self, column: str, key: str, names: _Names) -> str:
+        found = [entry for entry, _ in self._lies(column, key, names)]
+        return f"coalesce({', '.join(found)})" if found else "CAST(NULL AS VARCHAR)"
+
+    def _lies(self, column: str, key: str, names: _Names) -> list[tuple[str, bool]]:
+        """Where a map's entry can lie, and whether that is in the map; in a row it lies in one place at most."""
+        slots = self._slots(column, names)
+        if slots is None:
+            return [(self._in_map(column, key, names), True)]
+        slot, outside = slots.place(key)
+        found = [] if slot is None else [(f"{names.base}.{slot_column(slot)}", False)]
+        if outside is not None and outside[0] < names.select.until_ns and names.select.since_ns <= outside[1]:
+            found.append((self._in_map(column, key, names), True))
+        return found
+
+    def _in_map(self, column: str, key: str, names: _Names) -> str:
         return self.dialect.entry(names[column], self._value(self.dialect.entry_path(key)))
 
     def _value(self, value: object) -> str:

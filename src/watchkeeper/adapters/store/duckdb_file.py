@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
-from watchkeeper.adapters.store.errors import IndexBusy, IndexUnreadable, StoreError
+from watchkeeper.adapters.store.attribute_slots import DIRECTORY_SQL, SLOT_COLUMNS
+from watchkeeper.adapters.store.attribute_slots import TABLE as SLOT_TABLE
+from watchkeeper.adapters.store.errors import IndexBusy, IndexOutdated, IndexUnreadable, StoreError
+from watchkeeper.adapters.store.restated_keys import TABLE_SQL as RESTATED_SQL
 from watchkeeper.queries.tables import SHAPES, FieldType, Shape
 from watchkeeper.records.ids import digest
 
@@ -21,6 +25,7 @@ _TYPES: dict[FieldType, str] = {
     "map": "VARCHAR USING COMPRESSION zstd",
     "json": "VARCHAR",
 }
+_ENDINGS = ("", ".wal", ".wal.checkpoint", ".wal.recovery")
 _LONG_TEXT = {("spans", "preview"), ("cases", "messages"), ("incidents", "timeline")}
 
 REBUILD = (
@@ -37,6 +42,8 @@ def open_file(path: Path, memory_limit_mb: int, threads: int) -> Any:
     import duckdb
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_file(copy_path(path))
+    shutil.rmtree(path.parent / "spill", ignore_errors=True)
     connection = duckdb.connect(
         ":memory:",
         config={
@@ -47,6 +54,10 @@ def open_file(path: Path, memory_limit_mb: int, threads: int) -> Any:
             "autoload_known_extensions": "false",
             "preserve_insertion_order": "false",
             "python_enable_replacements": "false",
+            # The last hundred of many rows are found by the columns that decide; the others are read for those alone.
+            "late_materialization_max_rows": "10000",
+            # Row numbers move when deleted rows are tidied up; the Log says when that may happen.
+            "max_vacuum_tasks": "0",
             # Without it, some 150 MiB stay with the allocator after a burst.
             "allocator_background_threads": "true",
         },
@@ -57,6 +68,7 @@ def open_file(path: Path, memory_limit_mb: int, threads: int) -> Any:
         connection.execute("USE log")
         # Checkpoints are made by the Log at full row groups; this is the backstop.
         connection.execute("SET checkpoint_threshold = '512MB'")
+        connection.execute(f"SET allowed_paths = [{', '.join(_copy_files(path))}]")
         connection.execute("SET enable_external_access = false")
         _prepare(connection, path)
     except duckdb.Error as error:
@@ -70,29 +82,50 @@ def open_file(path: Path, memory_limit_mb: int, threads: int) -> Any:
 
 def remove_file(path: Path) -> None:
     """Take an index file and its write-ahead log away, so that it can be rebuilt."""
-    for each in (path, path.with_name(path.name + ".wal")):
-        each.unlink(missing_ok=True)
+    for ending in _ENDINGS:
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+def copy_path(path: Path) -> Path:
+    """Where a compacted copy of an index file grows, until it takes the file's place."""
+    return path.with_name(path.name + ".compact")
+
+
+def _copy_files(path: Path) -> list[str]:
+    """The files of a copy, as SQL text; no other file can be opened once the index is in use."""
+    copy = str(copy_path(path)).replace("'", "''")
+    return [f"'{copy}{ending}'" for ending in _ENDINGS]
 
 
 def _prepare(connection: Any, path: Path) -> None:
-    made = digest("\n".join(_table_sql(shape) for shape in SHAPES.values()).encode())
+    made = digest("\n".join((*(_table_sql(s) for s in SHAPES.values()), DIRECTORY_SQL, RESTATED_SQL)).encode())
     connection.execute("CREATE TABLE IF NOT EXISTS about (name VARCHAR, value VARCHAR)")
     found = connection.execute("SELECT value FROM about WHERE name = 'tables'").fetchone()
     if found is not None:
         if found[0] != made:
-            raise IndexUnreadable(f"The index {path} was made for other tables than this version has. {REBUILD}")
+            raise IndexOutdated(f"The index {path} was made for other tables than this version has. {REBUILD}")
         return
     connection.execute("BEGIN")
-    for shape in SHAPES.values():
-        connection.execute(_table_sql(shape))
-    connection.execute('CREATE TABLE watermarks (writer VARCHAR, segment BIGINT, "offset" BIGINT, seq BIGINT)')
+    make_tables(connection)
     connection.execute("INSERT INTO about VALUES ('tables', $1)", [made])
     connection.execute("COMMIT")
 
 
-def _table_sql(shape: Shape) -> str:
-    columns = ", ".join(f'"{field.name}" {_column_type(shape.table, field.name, field.type)}' for field in shape.fields)
-    return f'CREATE TABLE "{shape.table}" ({columns})'
+def make_tables(connection: Any, schema: str = "") -> None:
+    """Make the empty tables of an index; `schema` is the database they go to, with a dot."""
+    for shape in SHAPES.values():
+        connection.execute(_table_sql(shape, schema))
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {schema}about (name VARCHAR, value VARCHAR)")
+    connection.execute(f"CREATE TABLE {schema}{DIRECTORY_SQL}")
+    connection.execute(f"CREATE TABLE {schema}{RESTATED_SQL}")
+    connection.execute(f'CREATE TABLE {schema}watermarks (writer VARCHAR, segment BIGINT, "offset" BIGINT, seq BIGINT)')
+
+
+def _table_sql(shape: Shape, schema: str = "") -> str:
+    columns = [f'"{field.name}" {_column_type(shape.table, field.name, field.type)}' for field in shape.fields]
+    if shape.table == SLOT_TABLE:
+        columns += [f"{name} VARCHAR" for name in SLOT_COLUMNS]
+    return f'CREATE TABLE {schema}"{shape.table}" ({", ".join(columns)})'
 
 
 def _column_type(table: str, name: str, kind: FieldType) -> str:

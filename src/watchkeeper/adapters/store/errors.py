@@ -11,6 +11,10 @@ class IndexUnreadable(StoreError):
     """The index file is damaged or was written by another version; the journal can rebuild it."""
 
 
+class IndexOutdated(IndexUnreadable):
+    """The index was made for other tables than this version has; it is made anew from the journal."""
+
+
 class IndexBusy(StoreError):
     """Another process holds the index file."""
 

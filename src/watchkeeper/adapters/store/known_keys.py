@@ -21,6 +21,7 @@ CAPACITY = 4_000_000
 
 _CHUNKS = (1 << 16, 1 << 20)
 _BITS = 7
+_BEGINNING_NS = -(1 << 63)
 _LOW = (1 << 30) - 1
 
 
@@ -36,7 +37,8 @@ class KnownKeys:
 
     def __init__(self) -> None:
         self._chunks: list[tuple[array[int], int]] = []
-        self._room = 0
+        self._newest: list[int] = []
+        self._noted = self._room = 0
         self.count = 0
 
     def sift(self, keys: Iterable[K]) -> list[K]:
@@ -60,8 +62,26 @@ class KnownKeys:
                 self.count += 1
         return perhaps
 
+    def note(self, clock_ns: int) -> None:
+        """Say that no key that came since the last note has a later clock than this."""
+        for place in range(self._noted, len(self._chunks)):
+            self._newest[place] = max(self._newest[place], clock_ns)
+        self._noted = max(0, len(self._chunks) - 1)
+
+    def forget(self, before_ns: int) -> int | None:
+        """Let whole chunks go in which all keys are older; returns the latest clock among them, None when none went."""
+        latest = None
+        while len(self._chunks) > 1 and self._newest[0] < before_ns:
+            chunk, _ = self._chunks.pop(0)
+            clock_ns = self._newest.pop(0)
+            latest = clock_ns if latest is None else max(latest, clock_ns)
+            self.count -= 2 * len(chunk)
+            self._noted -= 1
+        return latest
+
     def _grow(self) -> None:
         """Begin a chunk; 32 bits a key, so that the first takes 256 KiB and each further one 4 MiB."""
         self._room = _CHUNKS[min(len(self._chunks), len(_CHUNKS) - 1)]
         places = self._room // 2
         self._chunks.append((array("Q", bytes(8 * places)), places - 1))
+        self._newest.append(_BEGINNING_NS)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from watchkeeper.adapters.store.answers import already_in, packed_rows
 from watchkeeper.adapters.store.errors import StoreClosed
 from watchkeeper.adapters.store.memory_select import Row, answer
-from watchkeeper.adapters.store.plan import check
+from watchkeeper.adapters.store.plan import check, check_keys
 from watchkeeper.adapters.store.rows import UNIQUE, by_table, index_row
 from watchkeeper.kinds.ports import Appended, Batch, Watermark
 from watchkeeper.queries.select import Rows, Select, Table
@@ -54,6 +54,26 @@ class MemoryLog:
         """How far each writer has been indexed."""
         self._check_open()
         return dict(self._watermarks)
+
+    async def remove(self, table: Table, *, before_ns: int | None = None, keys: Sequence[tuple[str, ...]] = ()) -> int:
+        """Take rows out: those before a moment, and all revisions of some keys; returns how many."""
+        self._check_open()
+        shape = SHAPES[table]
+        check_keys(table, keys)
+        wanted, places, kept = set(keys), self._places.get(table, {}), []
+        for row in self._rows[table]:
+            key = tuple(row[name] for name in shape.key)
+            if (before_ns is not None and row[shape.clock] < before_ns) or key in wanted:
+                places.pop(key, None)
+            else:
+                kept.append(row)
+        removed = len(self._rows[table]) - len(kept)
+        self._rows[table] = kept
+        return removed
+
+    async def compact(self) -> None:
+        """Nothing is left of removed rows as it is."""
+        self._check_open()
 
     async def close(self) -> None:
         """Forget everything."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from watchkeeper.adapters.store.errors import SelectError
 from watchkeeper.queries.select import (
@@ -21,6 +22,7 @@ from watchkeeper.queries.select import (
     Predicate,
     Projection,
     Select,
+    Table,
 )
 from watchkeeper.queries.tables import SHAPES, FieldType
 from watchkeeper.records.record import Scalar
@@ -87,6 +89,15 @@ def check(select: Select) -> Types:
         if order.by not in sortable:
             raise SelectError(f"The answer cannot be sorted by {order.by!r}; it has {', '.join(sortable)}.")
     return outputs
+
+
+def check_keys(table: Table, keys: Sequence[tuple[str, ...]]) -> None:
+    """Raise `SelectError` for keys that do not fit a table."""
+    names = SHAPES[table].key
+    for key in keys:
+        if not names or len(key) != len(names) or not all(isinstance(part, str) for part in key):
+            fits = f"({', '.join(names)})" if names else "none: its rows have no key"
+            raise SelectError(f"{key!r} is not a key of {table}; expected {fits}.")
 
 
 def _check_frame(select: Select, types: Types) -> None:

@@ -35,6 +35,10 @@ CREATE TABLE IF NOT EXISTS watchkeeper_cells (key bytea PRIMARY KEY, counter big
 CREATE TABLE IF NOT EXISTS watchkeeper_operations (id bytea PRIMARY KEY, at_ns bigint NOT NULL, outcome bytea);
 CREATE INDEX IF NOT EXISTS watchkeeper_operations_by_age ON watchkeeper_operations (at_ns);
 """
+_HIDDEN = (
+    "(it is not shown here, it may hold a password). Write postgresql://user:password@host/name, with the marks "
+    "@ : / ? # % of a password percent-encoded."
+)
 _SCHEMA_LOCK = 7_265_170_021
 """Two processes that make the tables at once would trip over each other: whoever holds this makes them."""
 
@@ -219,10 +223,22 @@ def _connect(dsn: str) -> psycopg.Connection[Any]:
         return psycopg.connect(
             dsn, autocommit=True, connect_timeout=CONNECT_S, options=limits, application_name="watchkeeper"
         )
+    except psycopg.ProgrammingError:
+        # Its message repeats the part that it could not read, which may be the password.
+        raise StoreError(f"The address of the cells' PostgreSQL server is none {_HIDDEN}") from None
     except psycopg.Error as error:
+        if _may_be_split_wrongly(dsn):
+            raise StoreError(f"The PostgreSQL server of the cells cannot be reached at that address {_HIDDEN}") from None
         raise StoreError(
             f"The PostgreSQL server of the cells cannot be reached: {_said(error)}. Check its address and that it runs."
         ) from error
+
+
+def _may_be_split_wrongly(dsn: str) -> bool:
+    """Whether a password holds a mark that ends it in a URL, so that its rest reads as a host and is told as one."""
+    _, found, rest = dsn.partition("://")
+    login, at, _ = rest.rpartition("@")
+    return bool(found and at) and any(mark in login for mark in "@/?#[")
 
 
 def _errors() -> tuple[type[Exception], ...]:
@@ -232,7 +248,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _said(error: Exception) -> str:
-    """The server's own words in one line; a password is in none of them."""
+    """The server's own words in one line; a password is in none of them once the address could be read."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 

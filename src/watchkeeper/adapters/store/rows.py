@@ -53,10 +53,12 @@ def index_row(record: Record) -> list[object]:
 
 
 def packed_row(record: Record) -> list[object]:
-    """The same row with maps as JSON text, as a database takes it."""
+    """The same row with maps as JSON text, as a database takes it; of a span they stay, and are split into columns."""
     row = list(row_of(record))
-    for i in _maps[TABLE_OF[type(record)]]:
-        row[i] = _encode(indexed(row[i])).decode() if row[i] else None  # type: ignore[arg-type]
+    table = TABLE_OF[type(record)]
+    for i in _maps[table]:
+        kept = indexed(row[i]) if row[i] else None  # type: ignore[arg-type]
+        row[i] = kept if table == "spans" or not kept else _encode(kept).decode()
     return row
 
 
@@ -68,6 +70,8 @@ def storable(row: list[object]) -> list[object]:
 def _storable(value: object) -> object:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_storable(key): _storable(text) for key, text in value.items()}
     if isinstance(value, int) and not isinstance(value, bool):
         return min(max(value, INT64_MIN), INT64_MAX)
     return value

@@ -89,6 +89,18 @@ class SQLiteSubjects:
                 raise
             self._settle()
 
+    def replace(self, row: KeyRow, before: bytes) -> bool:
+        """Replace the secret of a row unless another process did so a moment before; returns whether it was done."""
+        with self._lock:
+            done = self._file.execute(
+                "UPDATE subjects SET wrapped = ?, secret = ? WHERE tag = ? AND secret = ?",
+                (row.wrapped, row.secret, row.tag, before),
+            )
+            if done.rowcount != 1:
+                return False
+            self._settle()
+            return True
+
     def retire(self, who: bytes) -> None:
         """Let a name have no row any more; its old row stays until it is destroyed."""
         with self._lock:

@@ -97,8 +97,9 @@ def panel_of(
     scores: Sequence[Score] = (),
     manifest: Manifest | None = None,
     problem: str = "",
+    twins: Sequence[Span] = (),
 ) -> Panel:
-    """Everything the panel shows of a span; `problem` says what could not be read."""
+    """Everything the panel shows of a span; `problem` says what could not be read, `twins` tell of the same call."""
     span = detail.span
     name, beside = title_of(span)
     parameters, rest = _parameters(detail.attributes)
@@ -113,7 +114,7 @@ def panel_of(
         status=span.status,
         message="" if any(ruling.sentence.startswith(message) for ruling in rulings) else message,
         start_ns=span.start_ns,
-        facts=tuple(_facts(span)),
+        facts=(*_facts(span), *_told_again(span, twins)),
         tokens=tuple(_tokens(span)),
         timing=tuple(_timing(span)),
         parameters=parameters,
@@ -156,6 +157,21 @@ def _facts(span: Span) -> list[Fact]:
         for name, value, remark in pairs
         if value is not None
     ]
+
+
+def _told_again(span: Span, twins: Sequence[Span]) -> list[Fact]:
+    """Who else tells of the same call, and which of them counts."""
+    if span.duplicate_of is not None:
+        counted = span.duplicate_of.rpartition(":")[2]
+        return [Fact(name="The same call as", value=plain(counted), remark="its tokens and its cost are counted there")]
+    seen = ", ".join(f"{visible(by_whom(each))} ({each.span_id})" for each in twins)
+    return [Fact(name="The same call, seen by", value=seen, remark="counted once, here")] if seen else []
+
+
+def by_whom(span: Span) -> str:
+    """Who told of a span: the gateway, or the instrumentation that sent it."""
+    scope = span.attributes.get("otel.scope.name")
+    return "the gateway" if span.door == "gateway" else str(scope or span.name)
 
 
 def _tokens(span: Span) -> list[Fact]:

@@ -46,9 +46,9 @@ def head_of(spans: Sequence[Span]) -> TraceHead:
     ends = [span.end_ns for span in spans if span.end_ns is not None]
     start_ns = min(span.start_ns for span in spans)
     length = max(ends) - start_ns if ends and max(ends) >= start_ns else None
-    calls = [span for span in spans if span.operation in CALLS]
-    # Agent and workflow spans repeat what the calls below them used.
-    own = [span for span in spans if span.operation not in SUMMARIES]
+    calls = [span for span in spans if span.operation in CALLS and span.duplicate_of is None]
+    # Agent and workflow spans repeat what the calls below them used, and some calls are told twice.
+    own = [span for span in spans if span.operation not in SUMMARIES and span.duplicate_of is None]
     facts = [
         ("Duration", duration(length), ""),
         ("Spans", count(len(spans)), ""),
@@ -89,7 +89,7 @@ def shares_of(spans: Sequence[Span]) -> tuple[Share, ...]:
     """Who used what: the model calls by agent and model in the order of their first call; () for fewer than two."""
     groups: dict[tuple[str, str], list[Span]] = {}
     for span in spans:
-        if span.operation in CALLS:
+        if span.operation in CALLS and span.duplicate_of is None:
             groups.setdefault((span.identity.agent or "", span.model or ""), []).append(span)
     if len(groups) < 2:
         return ()

@@ -178,5 +178,6 @@ def title_of(span: Span) -> tuple[str, str]:
     if span.operation == Operation.AGENT:
         return visible(span.identity.agent or span.name), "agent"
     if span.operation in CALLS and span.model:
-        return visible(span.model), str(span.operation).replace("_", " ")
+        again = ", the same call told again" if span.duplicate_of is not None else ""
+        return visible(span.model), str(span.operation).replace("_", " ") + again
     return visible(span.name), "" if span.operation in (Operation.OTHER, span.name) else str(span.operation)

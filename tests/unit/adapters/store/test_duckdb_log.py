@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from watchkeeper.adapters.store.duckdb_file import ROW_GROUP_ROWS, remove_file
-from watchkeeper.adapters.store.duckdb_log import NEAR_NS, DuckDBLog
+from watchkeeper.adapters.store.duckdb_keys import NEAR_NS
+from watchkeeper.adapters.store.duckdb_log import DuckDBLog
 from watchkeeper.adapters.store.errors import IndexBusy, IndexUnreadable, StoreClosed
 from watchkeeper.kinds.ports import Batch, Watermark
 from watchkeeper.queries.explorer import Spans

@@ -32,3 +32,33 @@ def test_only_new_keys_are_added() -> None:
         known.sift(keys(0, high))
         known.sift(keys(low, high))
     assert known.count == 900
+
+
+def names(first: int, count: int) -> list[str]:
+    return [f"key {number}" for number in range(first, first + count)]
+
+
+def test_old_chunks_are_forgotten_whole_and_the_open_one_stays() -> None:
+    known = KnownKeys()
+    while known.count < 1 << 16:
+        known.sift(names(known.count * 10, min(1000, (1 << 16) - known.count)))
+    known.note(100)
+    fresh = names(10**9, 10)
+    known.sift(fresh)
+    known.note(200)
+    assert known.forget(200) is None, "nothing is older than the first chunk's latest key may be"
+    assert known.forget(201) == 200
+    assert known.count == 10
+    assert known.forget(10_000) is None, "the chunk that is being filled stays"
+    assert known.sift(fresh) == fresh
+    assert known.sift(names(0, 5)) == [], "what was forgotten looks new"
+
+
+def test_a_note_is_about_all_keys_since_the_last_one() -> None:
+    known = KnownKeys()
+    known.sift(names(0, 60_000))
+    known.note(50)
+    known.sift(names(10**9, 10_000))
+    known.note(70)
+    assert known.forget(60) is None, "its last keys came with the later note"
+    assert known.forget(71) == 70

@@ -148,6 +148,23 @@ async def test_a_server_that_is_not_there_is_named_and_its_password_is_not(tmp_p
     assert "quiet-secret" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "quiet-secret",
+        "postgresql://u:p@quiet-secret@127.0.0.1:1/db",
+        "postgresql://u:p@quiet-secret/more@127.0.0.1:1/db",
+        "postgresql://u:quiet-secret%zz@127.0.0.1:1/db",
+        "host=127.0.0.1 port=1 user=x password=a quiet-secret",
+    ],
+)
+async def test_a_password_that_is_read_as_something_else_is_not_shown(dsn: str) -> None:
+    with pytest.raises(StoreError, match="not shown here") as told:
+        PostgresCells.open(dsn)
+    assert "quiet" not in str(told.value)
+    assert told.value.__cause__ is None
+
+
 async def test_any_key_and_value_is_kept(dsn: str) -> None:
     cells = PostgresCells.open(dsn)
     keys = ["", "a\x00b", "ü\U0010ffff", "%_\\", "\ud800"]
