@@ -19,7 +19,7 @@ if str(SOURCE) not in sys.path:
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from scripts import settings  # noqa: E402  (found through the path set above)
+from scripts import dialects, settings  # noqa: E402  (found through the path set above)
 
 FOLDER = Path("docs") / "reference"
 NOTE = "<!-- Written by `make docs`. Change the docstrings, not this page. -->\n"
@@ -41,6 +41,7 @@ def pages(source: Path = SOURCE) -> dict[str, str]:
         "capabilities.md": capabilities_page(source),
         "sdk.md": sdk_page(source),
         "kinds.md": names_page(source, "kinds", "Kinds and ports", "What can be added, and what adapters provide."),
+        "dialects.md": dialects.page(),
         "records.md": names_page(source, "records", "Records", "The frozen values that everything reads and writes."),
     }
 

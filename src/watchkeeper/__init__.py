@@ -9,12 +9,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from watchkeeper.sdk import Denied, agent, feedback, flush, headers, init, outcome, score, session, tool, trace
+    from watchkeeper.sdk import (
+        Denied,
+        agent,
+        context,
+        effect,
+        feedback,
+        flush,
+        headers,
+        init,
+        outcome,
+        score,
+        session,
+        sources,
+        tool,
+        trace,
+    )
 
 __all__ = [
     "Denied",
     "__version__",
     "agent",
+    "context",
+    "effect",
     "feedback",
     "flush",
     "headers",
@@ -22,6 +39,7 @@ __all__ = [
     "outcome",
     "score",
     "session",
+    "sources",
     "tool",
     "trace",
 ]

@@ -27,7 +27,7 @@ SAME_LEVEL_ALLOWED = {("compose", "config")}
 NEVER = {
     ("engines", "capabilities"): "an engine runs whatever it is given and knows no capability by name",
 }
-SDK_MAY_READ = ("records", "kinds", "engines.decide", "sdk")
+SDK_MAY_READ = ("records", "kinds", "engines.decide", "analysis.sensitive", "sdk")
 DRILLS_NEVER_READ = ("engines", "adapters", "capabilities", "compose", "server")
 HEAVY = (
     "aiohttp",

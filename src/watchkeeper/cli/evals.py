@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from watchkeeper.engines.experiments.results import Outcome
     from watchkeeper.engines.experiments.runner import Plan, Runner
     from watchkeeper.engines.experiments.suite import Loaded
+    from watchkeeper.engines.recorder.capture import Capture
     from watchkeeper.engines.recorder.home import Home
     from watchkeeper.engines.recorder.journal import Journal
 
@@ -60,6 +61,7 @@ def run(
     was answered. A Python suite is a program and is run as one.
     """
     from watchkeeper.cli.door import open_door
+    from watchkeeper.compose.redacting import captured
     from watchkeeper.compose.unlocking import unlock
     from watchkeeper.config import load
     from watchkeeper.engines.experiments.dataset import SuiteError
@@ -76,7 +78,7 @@ def run(
         raise Failure(str(error), "suite") from error
     home = Home(settings.data)
     unlock(settings, home)
-    writer = eval_writer(home)
+    writer = captured(settings, home, eval_writer(home), "evals")
     try:
         outcome = asyncio.run(_run(loaded, plan, key, settings, writer))
     except JournalFull as error:
@@ -237,7 +239,7 @@ def eval_writer(home: Home) -> Journal:
     raise Failure(f"{len(WRITERS)} evals run on {home.path} already. Wait for one to end, or name another --data DIR.")
 
 
-async def _run(loaded: Loaded, plan: Plan, key: str | None, settings: Config, writer: Journal) -> Outcome:
+async def _run(loaded: Loaded, plan: Plan, key: str | None, settings: Config, writer: Capture) -> Outcome:
     import signal
     import time
 

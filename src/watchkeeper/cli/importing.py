@@ -45,14 +45,14 @@ class Tally:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["auto", "chat", "otlp", "langfuse"]),
+    type=click.Choice(["auto", "chat", "otlp", "langfuse", "inspect", "watchkeeper"]),
     default="auto",
     show_default=True,
     help="What the files are; auto tells it by their content.",
 )
 @house_options
 def import_(files: tuple[Path, ...], form: str, data: str | None, config: Path | None, as_json: bool) -> None:
-    """Bring in FILES of recorded traffic: chat JSONL, OTLP, Langfuse exports; gzip too.
+    """Bring in FILES of recorded traffic: chat JSONL, OTLP, Langfuse, Inspect, our own exports; packed or not.
 
     Importing a file twice makes no duplicates. Rejected rows are listed with their reasons. Exit code 0; 1 when there
     were rows and all were rejected; 2 when it could not be done; 130 when stopped by Ctrl-C, which keeps what was read.
@@ -60,12 +60,15 @@ def import_(files: tuple[Path, ...], form: str, data: str | None, config: Path |
     from watchkeeper.cli.door import open_door
     from watchkeeper.compose.importing import import_file
     from watchkeeper.compose.pricing import prices_of
+    from watchkeeper.compose.redacting import captured
+    from watchkeeper.compose.unlocking import unlock
     from watchkeeper.engines.recorder.journal import JournalFull
 
     _check(files)
     tally = Tally()
     with open_door(config, data, create=True) as door:
-        writer = _writer(door.home)
+        unlock(door.config, door.home)
+        writer = captured(door.config, door.home, _writer(door.home), "import")
         try:
             read = partial(import_file, form=form, journal=writer, pricer=prices_of(door.config))
             with _interruptible(tally):
@@ -95,7 +98,7 @@ def _writer(home: Home) -> Journal:
 
     for name in WRITERS:
         try:
-            return Journal(home.journal, name, home.secret("chunks"))
+            return Journal(home.journal, name, home.secret("chunks"), subjects=home.subjects)
         except JournalLocked:
             continue
     raise Failure(f"{len(WRITERS)} imports run on {home.path} already. Wait for one to end.", "in_use")

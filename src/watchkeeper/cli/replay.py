@@ -360,13 +360,16 @@ def _keep(result: Forked, read: _Reading, target: str, trace: str, changes: Sequ
     import time
 
     from watchkeeper.cli.evals import eval_writer
+    from watchkeeper.compose.redacting import captured
+    from watchkeeper.compose.unlocking import unlock
     from watchkeeper.engines.recorder.journal import JournalFull
     from watchkeeper.records.experiment import Experiment
     from watchkeeper.records.ids import new_id
 
     now = time.time_ns()
     what = ", ".join(word if len(word) <= SHOWN_CHARS else word[:SHOWN_CHARS] + "…" for word in changes)
-    writer = eval_writer(read.home)
+    unlock(read.settings, read.home)
+    writer = captured(read.settings, read.home, eval_writer(read.home), "replay")
     try:
         writer.append(
             Experiment(

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
 import logging
 import time
 from collections.abc import Callable, Mapping
 
-from watchkeeper.adapters.formats import otlp, otlp_wire
+from watchkeeper.adapters.formats import otlp, otlp_logs, otlp_metrics, otlp_wire
 from watchkeeper.compose.cells import cells_of
 from watchkeeper.compose.discovery import build
+from watchkeeper.compose.keeping import thinned
 from watchkeeper.compose.pricing import prices_of
+from watchkeeper.compose.redacting import captured, privacy_metrics
+from watchkeeper.compose.trail import SignIns, note_settings
+from watchkeeper.compose.unlocking import unlock
 from watchkeeper.config import Config
 from watchkeeper.engines.decide.chain import Chain
 from watchkeeper.engines.decide.link import Link
 from watchkeeper.engines.gateway.app import Gateway
-from watchkeeper.engines.gateway.intake import Intake, TraceFormat
+from watchkeeper.engines.gateway.intake import LOGS, METRICS, Intake, Signal, TraceFormat
 from watchkeeper.engines.gateway.keys import Key, KeyRing
 from watchkeeper.engines.gateway.settings import Settings, UpstreamSpec
+from watchkeeper.engines.recorder.frames import FrameKind
 from watchkeeper.engines.recorder.home import Home
 from watchkeeper.engines.recorder.journal import Journal
+from watchkeeper.engines.recorder.ledger import DropLedger, reason_of
+from watchkeeper.engines.recorder.redaction import RedactionFailed
+from watchkeeper.records.audit import Audit
 from watchkeeper.records.decision import Decision
 from watchkeeper.records.ids import digest
 from watchkeeper.records.record import as_json
 
 _log = logging.getLogger("watchkeeper.gateway")
 OWNER_PREFIX = "wko-"
+TOLD_EVERY_S = 1.0
 
 
 def links_of(config: Config) -> tuple[Link, ...]:
@@ -63,14 +74,41 @@ def settings_of(config: Config) -> Settings:
     )
 
 
+def signals() -> dict[str, Signal]:
+    """The signals of OTLP besides traces: logs are kept, metrics are turned away and counted."""
+    logs = TraceFormat(
+        check=otlp_logs.check,
+        from_json=otlp_logs.from_json,
+        stamp=otlp_wire.stamp,
+        reply=otlp_logs.reply,
+        failure=otlp_wire.failure,
+    )
+    metrics = TraceFormat(
+        check=otlp_metrics.check,
+        from_json=otlp_metrics.from_json,
+        stamp=otlp_wire.stamp,
+        reply=otlp_metrics.reply,
+        failure=otlp_wire.failure,
+    )
+    return {
+        LOGS: Signal(logs, FrameKind.OTLP_LOGS, "log_records", "rejectedLogRecords"),
+        METRICS: Signal(metrics, None, "metric_points", "rejectedDataPoints"),
+    }
+
+
 class GatewayHouse:
     """Everything of the gateway process but its door. `start` inside the running loop, `stop` at the end."""
 
     def __init__(self, config: Config, home: Home, clock: Callable[[], int] = time.time_ns) -> None:
         """Open journal and cells; raises `ConfigError`, `HomeError` or `JournalLocked`."""
-        self.config, self.home = config, home
+        self.config, self.home, self.clock = config, home, clock
+        self.signed = SignIns(self._audited, clock)
         links = links_of(config)
-        self.journal = Journal(home.journal, "gateway", home.secret("chunks"))
+        subjects = unlock(config, home)
+        self.ledger = DropLedger(clock)
+        writer = Journal(home.journal, "gateway", home.secret("chunks"), subjects=subjects)
+        writer.thin = thinned
+        self.journal = captured(config, home, writer, "gateway", self.ledger)
         self.cells = cells_of(config, home)
         self.chain = Chain(links, self.cells, self._decided, clock)
         self.keys = KeyRing(self.cells, clock, self.journal.append)
@@ -78,7 +116,11 @@ class GatewayHouse:
         prices = prices_of(config)
         if any(getattr(link.policy, "usd", None) is not None for link in links):
             prices.load()
-        self.gateway = Gateway(settings_of(config), self.journal, self.chain, self.keys, prices, clock)
+        private = self.journal.identity
+        settings = settings_of(config)
+        self.gateway = Gateway(
+            settings, self.journal, self.chain, self.keys, prices, clock, ledger=self.ledger, private=private
+        )
 
         self.intake = Intake(
             self.journal,
@@ -94,15 +136,28 @@ class GatewayHouse:
             require_keys=config.server.require_keys or not config.server.on_loopback,
             durable=config.server.durable_ingest,
             max_body_bytes=config.server.max_body_mb << 20,
+            signals=signals(),
             clock_ns=clock,
+            ledger=self.ledger,
+            private=private,
         )
+        self._telling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Open the connections to the upstreams."""
+        """Open the connections to the upstreams, and write down settings that changed since the last start."""
         await self.gateway.start()
+        try:
+            await note_settings(self.config, self.cells, self.journal.append, self.clock())
+        except OSError as error:
+            _log.error("changed settings could not be recorded: %s", error)
+        self._telling = asyncio.create_task(self._tell(), name="drop ledger")
 
     async def stop(self) -> None:
         """Finish the calls under way, then sync and close journal and cells."""
+        if self._telling is not None:
+            self._telling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._telling
         await self.gateway.close()
         await self.chain.idle()
         await self.cells.close()
@@ -118,15 +173,33 @@ class GatewayHouse:
 
     def metrics_text(self) -> bytes:
         """What the gateway and the doors measure of themselves, in the Prometheus text format."""
-        return self.gateway.measures.render() + intake_metrics(self.intake.counts)
+        own = self.gateway.measures.render() + intake_metrics(self.intake.counts)
+        return own + privacy_metrics("gateway", self.ledger, self.journal.counts)
+
+    async def _tell(self) -> None:
+        """Write down what was lost as soon as the journal can be written again, also while no calls come."""
+        while True:
+            await asyncio.sleep(TOLD_EVERY_S)
+            self.journal.settle()
+
+    def _unwritten(self, what: str, error: Exception) -> None:
+        self.gateway.measures.dropped(what)
+        if not isinstance(error, RedactionFailed):
+            self.ledger.lost(what, reason_of(error), "gateway")
+        _log.error("a record of kind %s could not be kept: %s", what, error)
+
+    def _audited(self, audit: Audit) -> None:
+        try:
+            self.journal.append(audit)
+        except (OSError, RedactionFailed) as error:
+            self._unwritten("audit", error)
 
     def _decided(self, decision: Decision) -> None:
         try:
             self.journal.append(decision)
-        except OSError as error:
+        except (OSError, RedactionFailed) as error:
             self.lost_decisions += 1
-            self.gateway.measures.dropped("decision")
-            _log.error("a decision could not be recorded: %s", error)
+            self._unwritten("decision", error)
 
 
 _INTAKE = {
@@ -134,7 +207,7 @@ _INTAKE = {
     "dropped": "Items that the doors could not keep: spans that are none, or what the journal did not take.",
     "refused": "Requests that the doors refused, by reason.",
 }
-_DROPPED = ("spans_rejected", "unrecorded")
+_DROPPED = ("spans_rejected", "log_records_rejected", "metric_points_rejected", "unrecorded")
 
 
 def intake_metrics(counts: Mapping[str, int]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,49 @@ import msgspec
 
 from watchkeeper.adapters.formats.detect import FORMATS, UnknownFormat, read
 from watchkeeper.adapters.formats.imported import Imported, ImportedExport, ImportedSpan, Rejected
+from watchkeeper.engines.recorder.capture import Capture
 from watchkeeper.engines.recorder.frames import FrameKind
 from watchkeeper.engines.recorder.journal import Journal
+from watchkeeper.engines.recorder.redaction import RedactionFailed
 from watchkeeper.kinds.ports import Pricer
+from watchkeeper.records.drop import Drop
+from watchkeeper.records.ids import new_id
 from watchkeeper.records.span import Span, Usage
 
 TOLD_EVERY_ROWS = 200
 
 
 def import_file(
-    path: Path, form: str, journal: Journal, pricer: Pricer, told: Callable[[int], None]
+    path: Path, form: str, journal: Journal | Capture, pricer: Pricer, told: Callable[[int], None]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Read one file into the journal; yields (what, detail) for each row: spans, scores, sessions or rejected.
+
+    Rejected rows are counted in the drop ledger too, under the file's name.
+    """
+    rejected = 0
+    for what, detail in _rows(path, form, journal, pricer, told):
+        rejected += what == "rejected"
+        yield what, detail
+    if rejected:
+        now_ns = time.time_ns()
+        journal.append(
+            Drop(
+                what="row",
+                reason="rejected_by_import",
+                count=rejected,
+                first_ns=now_ns,
+                last_ns=now_ns,
+                door="import",
+                detail=path.name[:200],
+                drop_id=new_id("drp", now_ns),
+            )
+        )
+
+
+def _rows(
+    path: Path, form: str, journal: Journal | Capture, pricer: Pricer, told: Callable[[int], None]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """As `import_file`, without the count.
 
     `told` is given the bytes of the file read so far, now and then. Raises `JournalFull`. A file that cannot be
     read as a whole yields one rejected row that says why.
@@ -43,11 +75,18 @@ def import_file(
     told(path.stat().st_size)
 
 
-def _keep(row: Imported, journal: Journal, pricer: Pricer) -> Iterator[tuple[str, dict[str, Any]]]:
+def _keep(row: Imported, journal: Journal | Capture, pricer: Pricer) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        yield from _kept(row, journal, pricer)
+    except RedactionFailed as error:
+        yield "rejected", {"line": 0, "reason": f"a row was not kept: {error}"}
+
+
+def _kept(row: Imported, journal: Journal | Capture, pricer: Pricer) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(row, Rejected):
         yield "rejected", {"line": row.line, "reason": row.reason}
     elif isinstance(row, ImportedSpan):
-        bodies = tuple(journal.put(data, name) for name, data in row.bodies)
+        bodies = tuple(journal.put(data, name, owner=row.span.identity.owner) for name, data in row.bodies)
         try:
             journal.append(priced(msgspec.structs.replace(row.span, bodies=bodies), pricer))
         except OverflowError:
@@ -67,4 +106,6 @@ def priced(span: Span, pricer: Pricer) -> Span:
     """A cost where the file states none and the price is known; what the file says itself is kept."""
     if span.cost is not None or span.usage == Usage():
         return span
-    return msgspec.structs.replace(span, cost=pricer.cost(span.provider, span.model, span.usage, span.start_ns))
+    tier = span.attributes.get("openai.response.service_tier")
+    named = tier if isinstance(tier, str) else None
+    return msgspec.structs.replace(span, cost=pricer.cost(span.provider, span.model, span.usage, span.start_ns, named))

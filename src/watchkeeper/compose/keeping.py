@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import NamedTuple, Protocol
 
-from watchkeeper.adapters.formats import otlp_strip
+from watchkeeper.adapters.formats import otlp, otlp_logs, otlp_names, otlp_strip
 from watchkeeper.adapters.formats.otlp_wire import read_stamp
+from watchkeeper.adapters.formats.sources import sources_in
 from watchkeeper.compose.erasing import Eraser
 from watchkeeper.config import Config
 from watchkeeper.engines.keeping.cards import Cards
+from watchkeeper.engines.keeping.concealing import Concealer
 from watchkeeper.engines.keeping.consequence import Chooser
 from watchkeeper.engines.keeping.keeper import Keeper, Others
+from watchkeeper.engines.keeping.pseudonyms import Pseudonyms, Sub
 from watchkeeper.engines.keeping.settings import rules_of
-from watchkeeper.engines.keeping.thinning import Exports, Thinner
+from watchkeeper.engines.keeping.thinning import Thinner
 from watchkeeper.engines.recorder.frames import FrameKind
 from watchkeeper.engines.recorder.home import Home
 from watchkeeper.engines.recorder.journal import Journal
@@ -28,8 +31,10 @@ from watchkeeper.records.finding import Finding
 from watchkeeper.records.identity import Identity
 from watchkeeper.records.ids import new_id
 from watchkeeper.records.record import Record
+from watchkeeper.records.span import NOWHERE, Span
 
 SECRET = "sampling"
+NAMES_SECRET = "pseudonyms"
 _log = logging.getLogger("watchkeeper.retention")
 
 
@@ -38,6 +43,8 @@ class Export(NamedTuple):
 
     inside: Callable[[bytes], Iterable[tuple[str, str, int]]]
     strip: Callable[[bytes, int, str, Callable[[str], bool]], bytes | None]
+    rename: Callable[[bytes, int, Collection[str], Sub, Sub], bytes]
+    records: Callable[[bytes, int], Iterable[Record]]
 
     def owner(self, payload: bytes) -> str:
         """Whose it is: the key's that sent it."""
@@ -45,9 +52,18 @@ class Export(NamedTuple):
         return (Identity() if mark is None else mark.identity).owner
 
 
-EXPORTS: dict[FrameKind, Exports] = {
-    FrameKind.OTLP: Export(otlp_strip.spans_in, otlp_strip.strip_spans),
-    FrameKind.OTLP_LOGS: Export(otlp_strip.logs_in, otlp_strip.strip_logs),
+def _spans_of(payload: bytes, came_ns: int) -> Iterable[Record]:
+    records = otlp.records_of(payload, NOWHERE, came_ns)
+    return (*records, *sources_in(payload, [each for each in records if isinstance(each, Span)]))
+
+
+def _logs_of(payload: bytes, came_ns: int) -> Iterable[Record]:
+    return otlp_logs.records_of(payload, NOWHERE, came_ns)
+
+
+EXPORTS: dict[FrameKind, Export] = {
+    FrameKind.OTLP: Export(otlp_strip.spans_in, otlp_strip.strip_spans, otlp_names.rename_spans, _spans_of),
+    FrameKind.OTLP_LOGS: Export(otlp_strip.logs_in, otlp_strip.strip_logs, otlp_names.rename_logs, _logs_of),
 }
 
 
@@ -91,6 +107,10 @@ def keeper_of(house: _House) -> Keeper:
         chooser = Chooser(house.reader, rules, house.home.secret(SECRET))
         return Thinner(house.journal(), house.home.journal, cards, house.log, chooser, rules, EXPORTS)
 
+    def concealer() -> Concealer:
+        names = pseudonyms_of(house.config, house.home)
+        return Concealer(house.journal(), house.home.journal, cards, house.log, rules, EXPORTS, names)
+
     search = house.home.index.parent / "search"
 
     def changed(writer: str, segment: int) -> None:
@@ -98,7 +118,15 @@ def keeper_of(house: _House) -> Keeper:
         (search / writer / f"{segment:08d}.wkg").unlink(missing_ok=True)
 
     others = Others(turn=house.eraser.turn, erased=lambda: house.eraser.done, packed=house.vault.close, changed=changed)
-    return Keeper(house.home.path, cards, house.log, thinner, rules, _teller(house), house.clock, others)
+    return Keeper(
+        house.home.path, cards, house.log, thinner, rules, _teller(house), house.clock, others,
+        concealer if rules.identities_ns is not None else None,
+    )  # fmt: skip
+
+
+def pseudonyms_of(config: Config, home: Home) -> Pseudonyms:
+    """What makes pseudonyms in a data directory."""
+    return Pseudonyms(home.secret(NAMES_SECRET), config.retention.identity_fields)
 
 
 def thinned(kind: FrameKind, payload: bytes) -> bytes:

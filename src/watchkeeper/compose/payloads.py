@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
+
+import msgspec
 
 from watchkeeper.adapters.formats.conversation import Conversation, conversation_of
 from watchkeeper.engines.recorder.frames import FrameKind
+from watchkeeper.queries.logs import LogsOf
+from watchkeeper.queries.question import Reader
 from watchkeeper.records.body import Body
 from watchkeeper.records.span import NOWHERE, Origin, Span
 
@@ -49,8 +54,9 @@ class Detail(NamedTuple):
 class Payloads:
     """Whole spans, exact bytes and conversations; all disk reads happen off the event loop."""
 
-    def __init__(self, vault: Vault) -> None:
-        self._vault = vault
+    def __init__(self, vault: Vault, reader: Reader | None = None) -> None:
+        """`reader` finds the log records that belong to a span; without it only what the span itself holds is read."""
+        self._vault, self._reader = vault, reader
 
     async def whole(self, span: Span) -> Span:
         """The span with bodies and events; raises `Gone` when its frame cannot be read."""
@@ -61,9 +67,13 @@ class Payloads:
         if span.origin != NOWHERE:
             kind, payload = await self._call(self._vault.payload, span.origin, "frame")
             if kind == FrameKind.OTLP:
-                return await self._exported(span, payload)
-        whole = await self.whole(span)
-        return Detail(whole, whole.attributes, await self._conversation(whole))
+                return await self._with_logs(await self._exported(span, payload))
+        whole = msgspec.structs.replace(await self.whole(span), duplicate_of=span.duplicate_of)
+        return await self._with_logs(Detail(whole, whole.attributes, await self._conversation(whole)))
+
+    async def kept(self, body: Body) -> bytes:
+        """The exact bytes of a payload that is no span's, such as a retrieved chunk; raises `Gone`."""
+        return await self._call(self._vault.body, body, f"payload {body.name!r}")
 
     async def body(self, span: Span, *names: str) -> bytes | None:
         """The exact bytes of the first payload a whole span has under these names; None when it has none."""
@@ -77,11 +87,36 @@ class Payloads:
         from watchkeeper.adapters.formats.otlp import span_at
 
         whole = await self.whole(span)
+        whole = msgspec.structs.replace(whole, duplicate_of=span.duplicate_of, cost=whole.cost or span.cost)
         attributes, events, conversation = await self._call(
             lambda item: span_at(payload, item), span.origin.item, "export"
         )
         del events
         return Detail(whole, attributes, conversation)
+
+    async def _with_logs(self, detail: Detail) -> Detail:
+        """A span's detail with the log records that were sent of it: as events, and as messages where it has none."""
+        from watchkeeper.adapters.formats.otlp_logs import happening_of, logged_conversation, logged_events
+
+        span, events = detail.span, list[Mapping[str, Any]]()
+        if self._reader is None:
+            return detail
+        frames: dict[Origin, list[int]] = {}
+        for each in await self._reader.ask(LogsOf(span=span)):
+            place = msgspec.structs.replace(each.origin, item=0)
+            frames.setdefault(place, []).append(each.origin.item)
+        for place, items in frames.items():
+            _, payload = await self._call(self._vault.payload, place, "log export")
+            events += await self._call(partial(logged_events, payload), items, "log export")
+        if not events:
+            return detail
+        said, spoken = detail.conversation, logged_conversation(events)
+        happened = (*span.events, *(happening_of(each) for each in events))
+        return Detail(
+            msgspec.structs.replace(span, events=tuple(sorted(happened, key=lambda each: each.at_ns))),
+            detail.attributes,
+            Conversation(input=said.input or spoken.input, output=said.output or spoken.output),
+        )
 
     async def _conversation(self, span: Span) -> Conversation:
         small = {body.name for body in span.bodies if body.size_bytes <= MAX_SHOWN_BYTES}

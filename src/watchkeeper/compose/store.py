@@ -9,26 +9,42 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from watchkeeper.adapters.formats.conversation import Conversation, Message
-from watchkeeper.adapters.formats.otlp import records_of, span_of
+from watchkeeper.adapters.formats.otlp import span_of
 from watchkeeper.adapters.store.duckdb_file import remove_file
 from watchkeeper.adapters.store.duckdb_log import DuckDBLog
+from watchkeeper.adapters.store.known_keys import KnownKeys
+from watchkeeper.compose.anchoring import Anchoring
 from watchkeeper.compose.backtesting import Backtester
 from watchkeeper.compose.cells import cells_of
+from watchkeeper.compose.decoding import decoders, decoding_process
 from watchkeeper.compose.discovery import build, discover
-from watchkeeper.compose.importing import priced
+from watchkeeper.compose.erasing import Eraser
+from watchkeeper.compose.keeping import keeper_of, thinned
+from watchkeeper.compose.lineage import Lineage
 from watchkeeper.compose.notifying import notifiers_of
+from watchkeeper.compose.opening import catch_up, open_index, tell_until
 from watchkeeper.compose.payloads import Payloads
 from watchkeeper.compose.pricing import prices_of
+from watchkeeper.compose.probing import prober_of
+from watchkeeper.compose.redacting import captured
+from watchkeeper.compose.proving import Prover
+from watchkeeper.compose.unlocking import unlock
+from watchkeeper.compose.searching import Searching
 from watchkeeper.config import Config, ConfigError
 from watchkeeper.engines.gateway.keys import KeyRing
 from watchkeeper.engines.incidents.desk import IncidentDesk
 from watchkeeper.engines.monitoring.runner import MonitorRunner, MonitorUse
+from watchkeeper.engines.recorder.capture import Capture
 from watchkeeper.engines.recorder.frames import FrameKind
 from watchkeeper.engines.recorder.home import Home
-from watchkeeper.engines.recorder.ingest import Decoder, Ingester
+from watchkeeper.engines.recorder.lean import Lean
+from watchkeeper.engines.recorder.ingest import Ingester, Settler
+from watchkeeper.engines.recorder.joining import LogPreviews
 from watchkeeper.engines.recorder.journal import Journal
+from watchkeeper.engines.recorder.ledger import DropLedger, reason_of
+from watchkeeper.engines.recorder.twins import Twins
 from watchkeeper.engines.recorder.vault import Vault
-from watchkeeper.kinds.ports import Log, Pricer
+from watchkeeper.kinds.ports import Log
 from watchkeeper.kinds.report import Report
 from watchkeeper.queries.explorer import Trace
 from watchkeeper.queries.filters import CALLS
@@ -37,7 +53,7 @@ from watchkeeper.queries.registry import as_plain
 from watchkeeper.queries.select import Rows, Select
 from watchkeeper.queries.tables import record_of
 from watchkeeper.records.record import Record, as_json
-from watchkeeper.records.span import Origin, Span
+from watchkeeper.records.span import Span
 
 _log = logging.getLogger("watchkeeper.store")
 T = TypeVar("T")
@@ -45,10 +61,11 @@ NOTICE_WAIT_S = 3.0
 
 
 class LogReader:
-    """The Reader over a Log of this process."""
+    """The Reader over a Log of this process; with `payloads` it also fetches what the index does not keep."""
 
     def __init__(self, log: Log) -> None:
         self._index = log
+        self.payloads: Payloads | None = None
 
     async def ask(self, question: Question[T]) -> T:
         """Answer a named question."""
@@ -57,6 +74,15 @@ class LogReader:
     async def select(self, query: Select) -> Rows:
         """Answer a query."""
         return await self._index.select(query)
+
+    async def payload(self, span: Span, *names: str) -> bytes | None:
+        """The exact bytes of the first payload a span has under these names; None when it is not there."""
+        if self.payloads is None:
+            return None
+        try:
+            return await self.payloads.body(await self.payloads.whole(span), *names)
+        except LookupError:
+            return None
 
 
 class StoreHouse:
@@ -68,26 +94,50 @@ class StoreHouse:
     def __init__(self, config: Config, home: Home, clock: Callable[[], int] = time.time_ns) -> None:
         """Open the index; raises `StoreError` with what to do when it cannot be read."""
         self.config, self.home, self.clock = config, home, clock
-        self.log = DuckDBLog.open(home.index)
+        self.ledger = DropLedger(clock)
+        self._capture: Capture | None = None
+        self.subjects = unlock(config, home)
+        self.log, self._anew = open_index(home)
         self.reader = LogReader(self.log)
         self.vault = Vault(home.journal, {FrameKind.OTLP: span_of})
-        self.ingester = Ingester(home.journal, self.log, {FrameKind.OTLP: priced_by(prices_of(config))})
+        self.ingester = Ingester(
+            home.journal, self.log, decoders(config), settlers(self.log, config), decoding_process(config, home)
+        )
         self.cells = cells_of(config, home)
         self.keys = KeyRing(self.cells, clock, self.record)
-        self.payloads = Payloads(self.vault)
+        self.payloads = self.reader.payloads = Payloads(self.vault, self.reader)
         self.desk = IncidentDesk(
             self.reader, self.record, clock, messages_of=self._messages, notifiers=notifiers_of(config)
         )
         self.monitors = MonitorRunner(monitors_of(config), self.reader, self.desk, self.record, clock)
+        self.lineage = Lineage(self.reader, self.payloads, self.desk, self.record, clock, self.ingester.drain)
+        self.prober = prober_of(config, home, self.record, clock)
         self._journal: Journal | None = None
+        self.eraser = Eraser(self, prices_of(config), self.subjects)
+        self.prover = Prover(self.reader, self.vault)
+        self.anchoring = Anchoring(config, home, self.journal, clock)
+        self.keeper = keeper_of(self)
+        self.searching = Searching(home)
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def record(self, record: Record) -> None:
         """Append a record of this process to its own journal, which is opened by the first one."""
+        try:
+            if self._capture is None:
+                self._capture = captured(self.config, self.home, self.journal(), "store", self.ledger)
+            self._capture.append(record)
+        except OSError as error:
+            self.ledger.lost(type(record).__name__.lower(), reason_of(error), "store")
+            raise
+
+    def journal(self) -> Journal:
+        """This process's own journal."""
         if self._journal is None:
-            self._journal = Journal(self.home.journal, "store", self.home.secret("chunks"))
-        self._journal.append(record)
+            secret = self.home.secret("chunks")
+            self._journal = Journal(self.home.journal, "store", secret, subjects=self.subjects)
+            self._journal.thin = thinned
+        return self._journal
 
     def reports(self) -> dict[str, Report]:
         """The reports that are installed, each with its default parameters."""
@@ -123,15 +173,38 @@ class StoreHouse:
         return None
 
     async def open(self) -> None:
-        """Index what is in the journals, once."""
+        """Index what is in the journals, once, and end an erasure that was interrupted."""
+        if self._anew:
+            await catch_up(self.ingester)
         await self.ingester.drain()
+        await self._end_erasures()
 
     async def start(self) -> None:
         """Follow the journals and run the monitors until `stop`."""
         self._tasks = [
             asyncio.create_task(self.ingester.run(self._stopping), name="ingester"),
+            asyncio.create_task(self._end_erasures(), name="erasures"),
+            asyncio.create_task(self._tell_index(), name="index"),
+            asyncio.create_task(self.anchoring.run(self._stopping), name="anchoring"),
             asyncio.create_task(self.monitors.run(self._stopping), name="monitors"),
+            asyncio.create_task(
+                self.keeper.follow(self._stopping, self.config.retention.every_s), name="retention"
+            ),
+            asyncio.create_task(self.prober.run(self._stopping), name="probes"),
+            asyncio.create_task(self.lineage.lookout.run(self._stopping), name="lookout"),
+            asyncio.create_task(self.searching.run(self._stopping), name="searching"),
         ]
+
+    async def _tell_index(self) -> None:
+        if self._anew:
+            await tell_until(self.ingester, self._stopping)
+
+    async def _end_erasures(self) -> None:
+        try:
+            if self.eraser.unfinished():
+                await self.eraser.resume()
+        except (OSError, ValueError, RuntimeError) as error:
+            _log.error("an erasure that was begun could not be ended: %s; run 'watchkeeper erase --resume'", error)
 
     async def stop(self) -> None:
         """Finish the batch under way and close everything."""
@@ -143,22 +216,21 @@ class StoreHouse:
         except TimeoutError:
             _log.warning("notices that could not be delivered within %.0f s of the end are given up", NOTICE_WAIT_S)
         if self._journal is not None:
+            self.ledger.write(self._journal.append)
             self._journal.close()
+        await self.ingester.rest()
         await self.cells.close()
         await self.log.close()
         self.vault.close()
 
 
-def priced_by(pricer: Pricer) -> Decoder:
-    """Reads an OTLP frame into records, with a cost for every model call whose price is known."""
+def settlers(log: Log, config: Config) -> tuple[Settler, ...]:
+    """What brings a batch into agreement with the index: previews that came as logs, then calls that are told twice.
 
-    def decode(payload: bytes, origin: Origin, received_ns: int) -> tuple[Record, ...]:
-        return tuple(
-            priced(record, pricer) if isinstance(record, Span) else record
-            for record in records_of(payload, origin, received_ns)
-        )
-
-    return decode
+    Where the settings keep content out of the index, that is done last.
+    """
+    last = () if config.recording.index_content else (Lean(),)
+    return (LogPreviews(log), Twins(log, KnownKeys), *last)
 
 
 def openai_messages(said: Iterable[Message]) -> list[dict[str, Any]]:
@@ -200,9 +272,10 @@ def monitors_of(config: Config) -> tuple[MonitorUse, ...]:
 
 async def rebuild_index(config: Config, home: Home, progress: Callable[[int], None]) -> dict[str, int]:
     """Make the index anew from the journal; `progress` is told how many records are in. Returns counts."""
+    unlock(config, home)
     await asyncio.to_thread(remove_file, home.index)
     log = DuckDBLog.open(home.index)
-    ingester = Ingester(home.journal, log, {FrameKind.OTLP: priced_by(prices_of(config))})
+    ingester = Ingester(home.journal, log, decoders(config), settlers(log, config), decoding_process(config, home))
     frames = records = 0
     try:
         while (done := await ingester.round()).frames:
@@ -210,5 +283,6 @@ async def rebuild_index(config: Config, home: Home, progress: Callable[[int], No
             progress(records)
         await log.checkpoint()
     finally:
+        await ingester.rest()
         await log.close()
     return {"frames": frames, "records": records, "duplicates": ingester.duplicates}

@@ -11,8 +11,9 @@ from watchkeeper.records.record import Record, Scalar
 class Reserve(Record):
     """Ask for `amount` on a meter, up to `limit`, before the call goes on.
 
-    All reservations of a chain are made in one transaction over all levels, or none. `unit` is "nano_usd" or "tokens".
-    The engine settles to real usage after the call; a crashed call's reservation stays charged until reconciled.
+    All reservations of a chain are made in one transaction over all levels, or none. `unit` is "nano_usd", "tokens" or
+    "calls". The engine settles to real usage after the call; a crashed call's reservation stays charged until
+    reconciled.
     """
 
     meter: str

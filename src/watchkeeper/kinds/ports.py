@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
-from watchkeeper.queries.select import Rows, Select
+from watchkeeper.queries.select import Rows, Select, Table
 from watchkeeper.records.body import Address, Body
+from watchkeeper.records.checkpoint import Checkpoint
 from watchkeeper.records.finding import Finding
 from watchkeeper.records.incident import Incident
 from watchkeeper.records.record import Record
@@ -49,6 +51,19 @@ class Log(Protocol):
 
     async def watermarks(self) -> Mapping[str, Watermark]:
         """How far each writer has been indexed."""
+        ...
+
+    async def remove(
+        self, table: Table, *, before_ns: int | None = None, keys: Sequence[tuple[str, ...]] = ()
+    ) -> int:
+        """Take rows out of a table: those whose clock is before a moment, and all revisions of some keys; returns how many.
+
+        Watermarks stay, so what was removed does not come back by itself. Appends and questions go on meanwhile.
+        """
+        ...
+
+    async def compact(self) -> None:
+        """Give space back; afterwards no byte of a removed row is in any file of the Log."""
         ...
 
     async def close(self) -> None:
@@ -154,8 +169,10 @@ class Cells(Protocol):
 class Pricer(Protocol):
     """Knows what tokens cost, offline, from a dated price table."""
 
-    def cost(self, provider: str | None, model: str | None, usage: Usage, at_ns: int) -> Cost | None:
-        """The price of a call's usage; None when the model has no price or the usage is unknown."""
+    def cost(
+        self, provider: str | None, model: str | None, usage: Usage, at_ns: int, tier: str | None = None
+    ) -> Cost | None:
+        """The price of a call's usage at a service tier; None when the model has no price or the usage is unknown."""
         ...
 
     def worst_case(self, provider: str | None, model: str | None, tokens: tuple[int, int], at_ns: int) -> Cost | None:
@@ -189,4 +206,71 @@ class Notifier(Protocol):
 
     async def notify(self, incident: Incident, finding: Finding | None) -> None:
         """Send one notice; raises on failure, which the engine counts and retries."""
+        ...
+
+
+class KeyRow(Record):
+    """The keys of one subject: its tag, the digest of its name (None once retired), and its secret, wrapped or not."""
+
+    tag: bytes
+    who: bytes | None
+    wrapped: bool
+    secret: bytes
+
+
+class KeyFile(Protocol):
+    """Keeps the keys of subjects, and nothing of those that were destroyed."""
+
+    path: Path
+
+    def by_name(self, who: bytes) -> KeyRow | None:
+        """The row of a subject, by the digest of its name."""
+        ...
+
+    def by_tag(self, tag: bytes) -> KeyRow | None:
+        """The row with a tag, unless it was destroyed."""
+        ...
+
+    def rows(self) -> Sequence[KeyRow]:
+        """All rows that were not destroyed."""
+        ...
+
+    def add(self, row: KeyRow) -> bool:
+        """Add a row; returns whether it is new."""
+        ...
+
+    def rewrite(self, rows: Iterable[KeyRow], check: bytes | None = None) -> None:
+        """Replace the secrets of some rows, and the check of the master key, all or none."""
+        ...
+
+    def replace(self, row: KeyRow, before: bytes) -> bool:
+        """Replace the secret of a row if it is still the one that was there before; returns whether it was."""
+        ...
+
+    def retire(self, who: bytes) -> None:
+        """Let a name have no row any more; its old row stays until it is destroyed."""
+        ...
+
+    def destroy(self, tag: bytes) -> None:
+        """Take the secret of a row away for good."""
+        ...
+
+    def check(self) -> bytes | None:
+        """What was wrapped to know the master key again by."""
+        ...
+
+    def counts(self) -> Mapping[str, int]:
+        """How many subjects have keys, how many of them wrapped ones, and how many were destroyed."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+class Anchor(Protocol):
+    """Keeps checkpoints where nobody who can write the data directory can change them."""
+
+    async def keep(self, checkpoint: Checkpoint, line: bytes) -> str:
+        """Keep a checkpoint, given as one line of JSON too; returns a receipt, raises on failure."""
         ...

@@ -13,14 +13,17 @@ from watchkeeper.records.record import Record, Scalar
 class Subject(Record):
     """What is judged: the output of a case, span, trace, session or run.
 
-    `output` is the text that a person would see, `calls` the JSON text of the tool calls it made (a list of
-    {name, arguments}). `case` carries the input and what was expected, where there is one.
+    `output` is the text that a person would see, `calls` the JSON text of the tool calls it made (a list of {name,
+    arguments}). `evidence` is the JSON text of what stood behind it (the question, its sources with their texts, the
+    corpus), for scorers that ask where an answer came from. `case` carries the input and what was expected, where
+    there is one.
     """
 
     kind: str
     subject_id: str
     output: str | None = None
     calls: str | None = None
+    evidence: str | None = None
     case: Case | None = None
     finish_reason: str | None = None
     attributes: dict[str, Scalar] = {}

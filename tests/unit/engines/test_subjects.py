@@ -125,6 +125,27 @@ def test_encryption_can_be_turned_on_and_off_later(tmp_path: Path) -> None:
     off.close()
 
 
+def test_two_processes_that_turn_encryption_on_give_one_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key of whoever came second was written over that of the first, who had sealed under it already."""
+    plain = keys(tmp_path, None, seal=False)
+    plain.of("ada")
+    plain.close()
+    gateway, store = keys(tmp_path), keys(tmp_path)
+    found: list[bytes | None] = []
+    fresh = sealing.fresh_key
+
+    def meanwhile() -> bytes:
+        monkeypatch.setattr(sealing, "fresh_key", fresh)
+        found.append(store.of("ada").data_key)
+        return fresh()
+
+    monkeypatch.setattr(sealing, "fresh_key", meanwhile)
+    found.append(gateway.of("ada").data_key)
+    assert found[0] is not None and found[0] == found[1]
+    gateway.close()
+    store.close()
+
+
 def test_who_was_retired_gets_other_keys_and_can_still_be_read(tmp_path: Path, subjects: Subjects) -> None:
     old = subjects.of("ada")
     subjects.retire("ada")
@@ -142,6 +163,13 @@ def test_a_master_key_that_is_none_is_refused(tmp_path: Path, text: str, said: s
     file.write_text(text)
     with pytest.raises(KeysError, match=said):
         read_master(str(file))
+
+
+@pytest.mark.parametrize("setting", ["5e" * 32, "5E" * 32 + " ", "5e" * 31, "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="])
+def test_a_master_key_written_into_the_settings_is_refused_and_not_shown(setting: str) -> None:
+    with pytest.raises(KeysError, match="itself stands in the settings") as told:
+        read_master(setting)
+    assert setting.strip() not in str(told.value)
 
 
 def test_a_master_key_is_read_from_a_file_or_the_environment(tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 
 from watchkeeper.adapters.anchors.errors import NotAnchored
 from watchkeeper.records.checkpoint import Checkpoint
 
 FILE = "watchkeeper-checkpoints.jsonl"
+_LOGIN = re.compile(r"(?<=://)[^/\s'\"]*@")
+_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_NAMESPACE")
 _WHO = {"NAME": "Watchkeeper", "EMAIL": "watchkeeper@localhost"}
 
 
@@ -47,7 +50,9 @@ class GitAnchor:
 
     async def _git(self, *words: str) -> str:
         known = {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in _WHO.items()}
-        environ = {**known, **os.environ, "GIT_TERMINAL_PROMPT": "0"}
+        # These would lead git to another repository than the one in the settings.
+        own = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+        environ = {**known, **own, "GIT_TERMINAL_PROMPT": "0"}
         try:
             process = await asyncio.create_subprocess_exec(
                 "git", "-C", str(self._path), *words, env=environ, stdin=asyncio.subprocess.DEVNULL,
@@ -63,5 +68,6 @@ class GitAnchor:
             raise NotAnchored(f"git {words[0]} in {self._path} took longer than {self._timeout_s:g} s") from None
         if process.returncode:
             last = err.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
-            raise NotAnchored(f"git {words[0]} in {self._path} failed: {last[-1][:200]}")
+            # An upstream's URL may hold a token, and what is said here goes into the log and the record.
+            raise NotAnchored(f"git {words[0]} in {self._path} failed: {_LOGIN.sub('', last[-1])[:200]}")
         return out.decode("utf-8", "replace")

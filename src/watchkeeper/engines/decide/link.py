@@ -87,7 +87,8 @@ class Reads(NamedTuple):
 def reads_of(policy: Policy) -> Reads:
     """Ask a policy about a made-up event of each of its stages that names everything; it is pure, so this is safe.
 
-    A policy that fails on such an event is taken to read everything.
+    A policy that fails on such an event is taken to read everything; one that reserves for some tools only says so by
+    an attribute `reserves`.
     """
     wanted: list[FactRequest] = []
     for stage in policy.stages:
@@ -95,7 +96,8 @@ def reads_of(policy: Policy) -> Reads:
             wanted += policy.needs(_probe(stage))
         except Exception:  # noqa: BLE001  somebody else's policy may raise anything; what it reads is then unknown
             return Reads(True, True)
-    return Reads(any(isinstance(x, Reserve) for x in wanted), any(isinstance(x, Activity) for x in wanted))
+    reserves = getattr(policy, "reserves", False) or any(isinstance(x, Reserve) for x in wanted)
+    return Reads(reserves, any(isinstance(x, Activity) for x in wanted))
 
 
 def _probe(stage: Stage) -> Event:

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from watchkeeper.engines.decide.backtest import RecordedCall, RecordedRun
 from watchkeeper.engines.decide.fold import BY_SPAN, steps_of
-from watchkeeper.queries.filters import CALLS
+from watchkeeper.queries.filters import CALLS, FIRST
 from watchkeeper.queries.question import Reader
-from watchkeeper.queries.select import Among, Column, Compare, Order, Select
+from watchkeeper.queries.select import Among, And, Column, Compare, Order, Select
 from watchkeeper.queries.timespan import FAR_NS
 from watchkeeper.records.event import Stage, ToolStep
 from watchkeeper.records.identity import Identity
@@ -112,7 +112,7 @@ def _calls(since_ns: int, until_ns: int, offset: int) -> Select:
         since_ns=since_ns,
         until_ns=until_ns,
         columns=tuple(Column(name=name) for name in _COLUMNS),
-        where=Among(column="operation", values=(Operation.TOOL.value, *CALLS)),
+        where=And(all=(Among(column="operation", values=(Operation.TOOL.value, *CALLS)), FIRST)),
         order=(Order(by="start_ns"), Order(by="trace_id"), Order(by="span_id")),
         limit=PAGE,
         offset=offset,

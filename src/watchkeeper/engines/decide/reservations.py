@@ -24,6 +24,8 @@ from watchkeeper.records.span import Cost, Usage
 
 PREFIX = "reservation/"
 NANO = 1_000_000_000
+CALLS = "calls"
+"""The unit of a cap on how often something is done: what was reserved is what was used."""
 HELD_IN_MEMORY = 10_000
 ATTEMPTS = 5
 
@@ -271,7 +273,7 @@ def _plan(span_id: str, found: tuple[bytes, Reserved], usage: Usage, cost: Cost 
     adds: list[Op] = []
     kept, settled = [], {}
     for charge in _summed(reserved.charges):
-        real = _real(charge.unit, usage, cost)
+        real = charge.amount if charge.unit == CALLS else _real(charge.unit, usage, cost)
         if real is None:
             kept.append(charge)
         else:

@@ -189,15 +189,15 @@ _HOW = {"revoked": "been revoked", "expired": "expired"}
 
 
 def presented(headers: Mapping[bytes, bytes]) -> str | None:
-    """The key a caller shows: in `X-Watchkeeper-Key`, or as bearer token or `api-key` that begins with wk-."""
+    """The key a caller shows: in `X-Watchkeeper-Key`, or as bearer token or `api-key` that begins as ours do."""
     own = headers.get(b"x-watchkeeper-key")
     if own is not None:
         return own.decode("latin-1").strip()
     token = bearer(headers)
-    if token is not None and token.startswith("wk-"):
+    if token is not None and token.startswith(("wk-", OWNER)):
         return token
-    other = headers.get(b"api-key")
-    return other.decode("latin-1") if other is not None and other.startswith(b"wk-") else None
+    other = headers.get(b"api-key", b"").decode("latin-1")
+    return other if other.startswith(("wk-", OWNER)) else None
 
 
 def bearer(headers: Mapping[bytes, bytes]) -> str | None:

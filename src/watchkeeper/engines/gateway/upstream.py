@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from watchkeeper.engines.gateway.errors import Header, Refusal, UpstreamFailure
+from watchkeeper.engines.gateway.keys import OWNER
 from watchkeeper.engines.gateway.settings import Credential, UpstreamSpec
 
 _LONGEST_HEADER_BYTES = 64 << 10
@@ -230,11 +231,11 @@ def headers_for(
 
 
 def _pass_credential(headers: CIMultiDict[str], incoming: Mapping[bytes, bytes], spec: UpstreamSpec) -> None:
-    """Pass on the caller's own credential; a Watchkeeper key is not one and stays here."""
+    """Pass on the caller's own credential; a Watchkeeper key or the owner's token is not one and stays here."""
     passed = False
     for name in _CALLER_CREDENTIALS:
         value = incoming.get(name, b"").strip()
-        if value and not value.rpartition(b" ")[2].startswith(b"wk-"):
+        if value and not value.rpartition(b" ")[2].startswith((b"wk-", OWNER.encode())):
             headers[name.decode()] = value.decode("latin-1")
             passed = True
     if not passed:

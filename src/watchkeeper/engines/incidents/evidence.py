@@ -27,7 +27,8 @@ async def gather(finding: Finding, reader: Reader) -> Evidence:
     changes = await _changes(finding, reader)
     signal, good = finding.evidence.get("signal"), finding.evidence.get("good_at_least")
     if not isinstance(signal, str) or not isinstance(good, int | float):
-        return Evidence(entries=changes)
+        named = finding.evidence.get("traces")
+        return Evidence(entries=changes, traces=tuple(named.split(",")) if isinstance(named, str) and named else ())
     worst = await reader.ask(
         Exemplars(
             score=signal,

@@ -165,9 +165,12 @@ def _to_file(
     folder = target.with_name(f".{target.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)
     try:
+        folder.mkdir(mode=0o700, parents=True)
         made = backup(home, folder, copy_database, secrets=secrets, told=told)
         draft = target.with_name(f".{target.name}.draft")
-        with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as out:
+        draft.unlink(missing_ok=True)
+        # Never into a file that somebody else put there: it would stay theirs, and the backup may hold keys.
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
             with tarfile.open(fileobj=out, mode="w") as archive:
                 for path in sorted(each for each in folder.rglob("*") if each.is_file()):
                     archive.add(path, str(path.relative_to(folder)))

@@ -58,7 +58,8 @@ class Amount(Record, array_like=True, omit_defaults=False):
 class Card(Record):
     """One segment. Times are when its records came in; `needs` maps a writer to its oldest segment that is needed.
 
-    `loose_bytes` is what was erased and still lies in the file, as far as it is known.
+    `loose_bytes` is what was erased and still lies in the file, as far as it is known;
+    `concealed` says that names were replaced by pseudonyms.
     """
 
     writer: str
@@ -75,6 +76,7 @@ class Card(Record):
     needs: dict[str, int] = {}
     stage: str = Stage.WHOLE
     loose_bytes: int = 0
+    concealed: bool = False
 
     @property
     def erased(self) -> int:
@@ -276,8 +278,9 @@ class Cards:
         """Read a segment and make its card anew, in the stage in which it was."""
         before = self._cards.get((writer, segment))
         stage = Stage.WHOLE if before is None else Stage(before.stage)
+        concealed = before is not None and before.concealed
         card, references = _read(self._journal / writer, writer, segment, self._times)
-        card = msgspec.structs.replace(card, stage=stage)
+        card = msgspec.structs.replace(card, stage=stage, concealed=concealed)
         self.put(card, references)
         return card
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from watchkeeper.engines.keeping.cards import Card, Cards
+from watchkeeper.engines.keeping.concealing import WHY, Concealer
+from watchkeeper.engines.keeping.concealing import due as conceal_due
 from watchkeeper.engines.keeping.disk_use import DiskUse, disk_use
 from watchkeeper.engines.keeping.rules import DAY_NS, Rules, before
 from watchkeeper.engines.keeping.thinning import Thinned, Thinner
@@ -95,12 +97,13 @@ class Keeper:
         tell: Callable[[str, int, int], Awaitable[None]],
         clock_ns: Callable[[], int],
         others: Others,
+        concealer: Callable[[], Concealer] | None = None,
     ) -> None:
         """`tell` is given a sentence, bytes used and the cap when the cap cannot be kept."""
         self._home, self._journal, self._index = home, home / "journal", log
         self.cards = cards
         self._thinner, self._rules, self._tell = thinner, rules, tell
-        self._clock_ns, self._others = clock_ns, others
+        self._clock_ns, self._others, self._concealer = clock_ns, others, concealer
         self._turn = asyncio.Lock()
         self._told = False
         self._erased = 0
@@ -168,6 +171,7 @@ class Keeper:
         for card in self._undamaged():
             if card.stage == Stage.RECORDS and not card.alive:
                 done.append(await thinner.trim(card, now_ns))
+        done += await self._conceal(now_ns)
         done += await self._keep_cap(thinner, now_ns)
         await self._forget_rows(done, now_ns)
         self._others.packed()
@@ -188,6 +192,32 @@ class Keeper:
             self._others.changed(card.writer, card.segment)
         await asyncio.sleep(PAUSE_S)
         return [thinned]
+
+    async def _conceal(self, now_ns: int) -> list[Thinned]:
+        """Put pseudonyms in place of names that are old enough."""
+        done = list[Thinned]()
+        if self._concealer is None:
+            return done
+        concealer = self._concealer()
+        for card in self._to_conceal(now_ns):
+            if self._stopping.is_set():
+                break
+            try:
+                async with self._others.turn:
+                    done.append(await concealer.conceal(self.cards.get(card.writer, card.segment), now_ns))
+            except Corrupt as error:
+                _log.error("segment %d of %s is damaged and stays as it is: %s", card.segment, card.writer, error)
+                self.cards.damaged[card.writer] = str(error)
+                continue
+            self._others.changed(card.writer, card.segment)
+            self._others.packed()
+            await asyncio.sleep(PAUSE_S)
+        if any(each.frames for each in done):
+            await self._index.compact()
+        return done
+
+    def _to_conceal(self, now_ns: int) -> list[Card]:
+        return [card for card in self._undamaged() if conceal_due(card, self._rules, now_ns)]
 
     async def _keep_cap(self, thinner: Thinner, now_ns: int) -> list[Thinned]:
         """Above the cap: the oldest bodies first, then kept ones, then metadata; nothing younger than the floor."""
@@ -248,6 +278,8 @@ class Keeper:
     def _due(self, now_ns: int, used: int) -> Iterator[tuple[Card, Stage, str]]:
         for card, stage in self._due_by_age(now_ns):
             yield card, stage, "age"
+        for card in self._to_conceal(now_ns):
+            yield card, Stage(card.stage), WHY
         cap = self._rules.disk_cap_bytes
         if cap is not None and used >= HIGH_SHARE * cap:
             for tier, card in itertools.product(_TIERS, list(self._old_enough(now_ns))):

@@ -157,18 +157,35 @@ def _copied(source: Path, draft: Path, told: Callable[[int], None]) -> Manifest:
 def _unpacked(source: Path, draft: Path, told: Callable[[int], None]) -> Manifest:
     draft.mkdir(parents=True, mode=0o700)
     try:
-        with tarfile.open(source) as archive:
+        # Plain tar only: a compressed one would let a small file fill the disk.
+        with tarfile.open(source, mode="r:") as archive:
             for number, member in enumerate(archive):
-                archive.extract(member, draft, filter="data")
+                archive.extract(_fit(member, source), draft, filter="data")
                 (draft / member.name).chmod(0o600 if member.isfile() else 0o700)
                 told(number)
     except (tarfile.TarError, OSError) as error:
         raise BackupProblem(f"{source} cannot be unpacked: {error}. Use another backup.") from error
     manifest = _usable(draft)
     (draft / MANIFEST).unlink()
+    listed = {each.path for each in manifest.files}
+    for path in draft.rglob("*"):
+        name = str(path.relative_to(draft))
+        if path.is_file() and name not in listed:
+            raise BackupProblem(f"{source} holds a file that its list does not name ({name!r}). Use another backup.")
     for folder in (each for each in draft.rglob("*") if each.is_dir()):
         os.chmod(folder, 0o700)  # noqa: PTH101
     return manifest
+
+
+def _fit(member: tarfile.TarInfo, source: Path) -> tarfile.TarInfo:
+    """A member that a backup may hold: a file or folder below the place it is unpacked to, and nothing else."""
+    name = Path(member.name)
+    if not (member.isfile() or member.isdir()) or name.is_absolute() or ".." in name.parts:
+        raise BackupProblem(
+            f"{source} holds {member.name!r}, which is no file or folder of a backup. Watchkeeper did not write it so; "
+            "use another backup."
+        )
+    return member
 
 
 def _usable(folder: Path) -> Manifest:

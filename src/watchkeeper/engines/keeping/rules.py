@@ -18,6 +18,7 @@ class Rules(Record):
 
     Bodies are whole for `window_ns`. After it a trace keeps its bodies for one of `reasons`, or by the random `share`,
     until `bodies_ns`. `fields_ns` ends previews, attributes and messages, `metadata_ns` spans, `records_ns` the rest.
+    After `identities_ns` the names in `identity_fields` are pseudonyms.
     Under the cap nothing younger than `floor_ns` goes.
 
     A call is a cost outlier above Tukey's fence on the logarithm (the upper quartile times the ratio of the quartiles
@@ -37,6 +38,8 @@ class Rules(Record):
     fields_ns: int | None = 180 * DAY_NS
     metadata_ns: int | None = 400 * DAY_NS
     records_ns: int | None = 7 * 365 * DAY_NS
+    identities_ns: int | None = None
+    identity_fields: tuple[str, ...] = ("user",)
     disk_cap_bytes: int | None = None
     floor_ns: int = DAY_NS
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from watchkeeper.engines.keeping.pseudonyms import FIELDS
 from watchkeeper.engines.keeping.rules import ALL_REASONS, DAY_NS, Rules
 from watchkeeper.queries.timespan import parse_span
 
@@ -67,6 +68,16 @@ class Retention(_Settings, frozen=True):
     records: Annotated[
         str, Meta(description="Everything else: decisions, audit, effects, scores, findings, incidents, experiments.")
     ] = "7y"
+    identities: Annotated[
+        str,
+        Meta(
+            description="After this, names of users are keyed pseudonyms, everywhere; not before `bodies`, which are "
+            "the bytes that passed and may hold names themselves."
+        ),
+    ] = "forever"
+    identity_fields: Annotated[tuple[str, ...], Meta(description="Which names: `user`, `session`, or both.")] = (
+        "user",
+    )
     disk_cap: Annotated[
         str, Meta(description="The most that the data directory may take, such as `20GB`; no cap when empty.")
     ] = ""
@@ -105,6 +116,7 @@ def rules_of(sampling: Sampling, retention: Retention) -> Rules:
             raise SettingProblem(name, value, f"shorter than `{named}`, which it would end; make it at least as long.")
         shortest, named = length, name
     _length("retention.every", retention.every)
+    identities = _identities(retention, lengths["retention.bodies"])
     return Rules(
         sampling=sampling.enabled,
         window_ns=_some("sampling.window", sampling.window),
@@ -118,9 +130,26 @@ def rules_of(sampling: Sampling, retention: Retention) -> Rules:
         fields_ns=lengths["retention.fields"],
         metadata_ns=lengths["retention.metadata"],
         records_ns=lengths["retention.records"],
+        identities_ns=identities,
+        identity_fields=tuple(sorted(set(retention.identity_fields))),
         disk_cap_bytes=_size("retention.disk_cap", retention.disk_cap),
         floor_ns=_some("retention.floor", retention.floor),
     )
+
+
+def _identities(retention: Retention, bodies_ns: int | None) -> int | None:
+    """When names become pseudonyms; raises `SettingProblem`."""
+    wrong = [each for each in retention.identity_fields if each not in FIELDS]
+    if wrong or not retention.identity_fields:
+        raise SettingProblem("retention.identity_fields", wrong, f"expected some of {', '.join(FIELDS)}.")
+    length = _length("retention.identities", retention.identities)
+    if length is not None and (bodies_ns is None or length < bodies_ns):
+        raise SettingProblem(
+            "retention.identities",
+            retention.identities,
+            "shorter than `retention.bodies`; bodies may hold names and cannot be written anew, so let them go first.",
+        )
+    return length
 
 
 _ORDER = ("bodies", "fields", "metadata", "records")

@@ -145,7 +145,7 @@ class Thinner:
         kind = frame.head.kind
         if kind == FrameKind.SPAN:
             record = slim(frame)
-            if stage is not Stage.FIELDS or REMOVED not in record.attributes:
+            if stage is not Stage.FIELDS or record.attributes.get(REMOVED) != "fields":
                 yield record.trace_id or "", record.span_id or "", record.start_ns, record.revision
         elif kind in self._exports:
             exports = self._exports[FrameKind(kind)]
@@ -262,7 +262,9 @@ class Thinner:
         record = slim(frame)
         if stage is Stage.SAMPLED and record.trace_id in chosen:
             work.needed.update(Target(a.writer, a.segment, a.offset) for a in record.addresses())
-        if before(stage, Stage.FIELDS) or frame.head.kind != FrameKind.SPAN or REMOVED in record.attributes:
+        if before(stage, Stage.FIELDS) or frame.head.kind != FrameKind.SPAN:
+            return
+        if record.attributes.get(REMOVED) == "fields":
             return
         work.places[place] = _name(frame.head.kind)
         if record.revision < inside.spans.get((record.trace_id or "", record.span_id or ""), 0):

@@ -23,7 +23,8 @@ from watchkeeper.records.record import Record
 
 __all__ = ["Decoder", "Ingester", "Progress", "Settler"]
 
-POLL_S = 0.1
+POLL_S = 0.15
+"""Between two rounds that were up to date; each batch has a price of its own, so what comes meanwhile goes in as one."""
 RETRY_S = 1.0
 BEHIND_BATCHES = 3
 """So many full batches one after the other, and decoding gets a process of its own."""
@@ -122,8 +123,8 @@ class Ingester:
         try:
             while not stopping.is_set():
                 try:
-                    progress = await self.round()
-                    pause = 0.0 if progress.frames else POLL_S
+                    await self.round()
+                    pause = 0.0 if self._far else POLL_S
                 except Exception as error:  # noqa: BLE001 - whatever breaks the index must not stop the following
                     _log.error("indexing failed and is tried again: %s", error)
                     pause = RETRY_S

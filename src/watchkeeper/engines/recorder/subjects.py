@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ HOUSE = "\x1e"
 _CACHED = 20_000
 _CHECK_NAME, _CHECK = b"check", b"watchkeeper master key"
 _ADDRESS_KEY_BYTES = 32
+_LIKE_A_KEY = re.compile(r"[0-9A-Fa-f]{32,}|[0-9A-Za-z+_-]{40,}={0,2}")
 
 
 class KeysError(RuntimeError):
@@ -74,7 +76,8 @@ class Subjects:
             address_key, data_key = self._open(row)
             if self.sealing and data_key is None:
                 data_key = sealing.fresh_key()
-                self._file.rewrite([self._wrapped(row, address_key + data_key)])
+                if not self._file.replace(self._wrapped(row, address_key + data_key), row.secret):
+                    return self.find(owner)  # another process gave it one, and may have sealed under it already
             return Subject(row.tag, address_key, data_key if self.sealing else None)
 
     def data_key(self, tag: bytes) -> bytes | None:
@@ -190,6 +193,11 @@ def read_master(setting: str, environ: Mapping[str, str] | None = None) -> bytes
             raise KeysError(f"the master key is to be in the environment variable {name}, which is not set.")
         where = f"the environment variable {name}"
     else:
+        if _LIKE_A_KEY.fullmatch(setting.strip()):
+            raise KeysError(
+                "the master key itself stands in the settings (it is not shown here), where it may be read with them. "
+                "Put it into a variable and write env:NAME, or into a file outside the data directory and write that."
+            )
         where = f"the file {setting}"
         try:
             text = Path(setting).expanduser().read_text()

@@ -47,6 +47,30 @@ async def test_a_checkpoint_becomes_a_commit_of_that_file_alone(tmp_path: Path) 
 
 
 @pytest.mark.anyio
+async def test_a_token_in_the_upstreams_url_is_not_told(tmp_path: Path) -> None:
+    """A hook, a helper or an older git repeats the URL that it was given."""
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    hook = tmp_path / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho \"cannot reach 'https://bot:quiet-secret@git.example/a'\" >&2\nexit 1\n")
+    hook.chmod(0o700)
+    with pytest.raises(NotAnchored, match="https://git.example/a") as told:
+        await GitAnchor(tmp_path).keep(POINT, b"one\n")
+    assert "quiet-secret" not in str(told.value)
+
+
+@pytest.mark.anyio
+async def test_the_environment_leads_to_no_other_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, other = tmp_path / "here", tmp_path / "other"
+    for each in (here, other):
+        subprocess.run(["git", "init", "-q", str(each)], check=True)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    commit = await GitAnchor(here).keep(POINT, b"one\n")
+    monkeypatch.delenv("GIT_DIR")
+    subprocess.run(["git", "-C", str(here), "cat-file", "-e", commit], check=True)
+
+
+@pytest.mark.anyio
 async def test_a_folder_that_is_no_repository_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotAnchored, match="git init"):
         await GitAnchor(tmp_path).keep(POINT, b"one\n")

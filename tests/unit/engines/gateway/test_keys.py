@@ -102,6 +102,9 @@ def test_a_key_is_looked_for_in_its_own_header_first() -> None:
     assert presented({b"x-watchkeeper-key": b"wk-a", b"authorization": b"Bearer wk-b"}) == "wk-a"
     assert presented({b"authorization": b"bearer wk-b"}) == "wk-b"
     assert presented({b"authorization": b"Bearer sk-b"}) is None
+    assert presented({b"authorization": b"Bearer wko-b"}) == "wko-b"
+    assert presented({b"api-key": b"wko-b"}) == "wko-b"
+    assert presented({b"api-key": b"sk-b"}) is None
     assert presented({b"api-key": b"wk-c"}) == "wk-c"
     assert presented({b"api-key": b"azure"}) is None
 

@@ -1,24 +1,17 @@
-"""The settings of a house: read from watchkeeper.toml, the environment and flags, with errors that name the fix."""
+"""The sections of the settings: what can be written in watchkeeper.toml, with its meaning and its default."""
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
-import os
-import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-FILE_NAME = "watchkeeper.toml"
-
-
-class ConfigError(ValueError):
-    """A setting that cannot be used; the message names file, key, value and what to write instead."""
+from watchkeeper.engines.keeping.settings import Retention, Sampling
+from watchkeeper.engines.recorder.rule_spec import RuleSpec
 
 
 class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,11 +42,10 @@ class Server(_Settings, frozen=True):
         ),
     ] = EMBEDDED
     otlp_grpc: Annotated[
-        str | None,
+        Annotated[str, Meta(pattern=r"^\S+:\d{1,5}$")] | None,
         Meta(
-            pattern=r"^\S+:\d{1,5}$",
-            description="Where to take OTLP over gRPC as well, usually `127.0.0.1:4317`. Needs the extra `grpc`. Beyond "
-            "loopback a key is needed.",
+            description="Where to take OTLP over gRPC as well, usually `127.0.0.1:4317`. Needs the extra `grpc`. "
+            "Beyond loopback a key is needed.",
         ),
     ] = None
     durable_ingest: Annotated[
@@ -140,6 +132,24 @@ class Capability(_Settings, frozen=True):
     ] = msgspec.field(name="with", default_factory=dict)
 
 
+class Tool(_Settings, frozen=True):
+    """What a tool can do to the world. Tables `[[tools]]`; the evidence pack lists those that nobody declared."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200, description="The tool's name; `*` and `?` match.")]
+    consequence: Annotated[
+        Literal["irreversible", "money", "message", "data", "read"],
+        Meta(
+            description="The worst that it does: acts that cannot be taken back, moves money, sends messages to people "
+            "outside, changes data, or only reads."
+        ),
+    ] = msgspec.field(name="class")
+    unit_cost_usd: Annotated[
+        tuple[float, float] | None,
+        Meta(description="What one wrong call costs, from and to, in US dollars: for the calculator of losses."),
+    ] = None
+    approval: Annotated[str | None, Meta(description="The approval rule in a sentence, where there is one.")] = None
+
+
 class Price(_Settings, frozen=True):
     """A price of your own. Tables `[[prices]]`; the first whose model matches wins over the built-in table."""
 
@@ -184,6 +194,95 @@ class Notifier(_Settings, frozen=True):
         return tuple(value.removeprefix("env:") for value in values if value.startswith("env:"))
 
 
+class Recording(_Settings, frozen=True):
+    """How the journal is kept: encryption at rest and checkpoints. Table `[recording]`."""
+
+    encryption: Annotated[
+        Literal["none", "subject"],
+        Meta(
+            description="`subject`: every payload and record is sealed with AES-256-GCM under a key of its tenant's "
+            "user, which is wrapped by the master key. Needs `pip install 'watchkeeper[crypt]'`."
+        ),
+    ] = "none"
+    master_key: Annotated[
+        str | None,
+        Meta(
+            description="Where the master key is: `env:NAME`, or a file outside the data directory; 64 hex digits "
+            "(`openssl rand -hex 32`)."
+        ),
+    ] = None
+    index_content: Annotated[
+        bool,
+        Meta(
+            description="Whether the index, which is not encrypted, holds previews, messages and attributes. Without "
+            "them lists show no text and attributes cannot be searched."
+        ),
+    ] = True
+    redact_credentials: Annotated[
+        bool,
+        Meta(description="Mask keys, tokens and private keys, and the credentials that this server holds."),
+    ] = True
+    on_redaction_error: Annotated[
+        Literal["closed", "open"],
+        Meta(
+            description="What cannot be searched is not kept (`closed`) or kept as it is (`open`); counted both ways."
+        ),
+    ] = "closed"
+    checkpoint_minutes: Annotated[
+        float, Meta(gt=0, le=1440, description="How often the ends of all chains are written down, in minutes.")
+    ] = 10.0
+    checkpoint_frames: Annotated[int, Meta(ge=100, description="After how many frames that is done even before.")] = (
+        100_000
+    )
+
+
+class Anchor(_Settings, frozen=True):
+    """Where checkpoints are kept outside. Tables `[[anchors]]`; one that fails is counted and tried again."""
+
+    use: Annotated[
+        Literal["file", "git", "webhook"],
+        Meta(
+            description="`file` appends a line to `path`; `git` commits a line to a file of the repository at `path`; "
+            "`webhook` posts it to `url`."
+        ),
+    ]
+    name: Annotated[str | None, Meta(description="Its name in messages; what it uses when not given.")] = None
+    path: Annotated[
+        str | None,
+        Meta(description="The file, or the folder of the git repository; best on another machine or disk."),
+    ] = None
+    push: Annotated[
+        bool, Meta(description="Whether a git anchor pushes to the branch's upstream after each commit.")
+    ] = False
+    url: Annotated[str | None, Meta(description="Where a webhook posts to: an http or https URL, or `env:NAME`.")] = (
+        None
+    )
+    secret: Annotated[
+        str | None,
+        Meta(description="`env:NAME` of a secret with which a webhook's body is signed (HMAC-SHA256)."),
+    ] = None
+    every_minutes: Annotated[
+        float, Meta(gt=0, le=1440, description="How often the newest checkpoint is anchored, in minutes.")
+    ] = 60.0
+    timeout_s: Annotated[float, Meta(gt=0, le=120, description="Longest wait for the other side, in seconds.")] = 20.0
+
+
+class Probe(_Settings, frozen=True):
+    """A fixed question that is asked on a schedule, for the `canary` monitor to compare. Tables `[[probes]]`."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64, description="Its name in scores and findings.")]
+    model: Annotated[str, Meta(min_length=1, description="The model to ask, by the name that your callers use.")]
+    prompt: Annotated[str | None, Meta(description="One question to ask; or use `messages`.")] = None
+    messages: Annotated[
+        str | None, Meta(description="A JSON file with a list of messages; relative to the settings file.")
+    ] = None
+    parameters: Annotated[
+        dict[str, Any], Meta(description="Other fields of the request, such as `temperature`, `max_tokens` or `tools`.")
+    ] = {}
+    samples: Annotated[int, Meta(ge=1, le=100, description="How many times it is asked in a round.")] = 3
+    every_s: Annotated[float, Meta(ge=1, description="Seconds between two rounds.")] = 3600.0
+
+
 class Config(_Settings, frozen=True):
     """All settings."""
 
@@ -192,7 +291,14 @@ class Config(_Settings, frozen=True):
     policies: tuple[Capability, ...] = ()
     monitors: tuple[Capability, ...] = ()
     notifiers: tuple[Notifier, ...] = ()
+    probes: tuple[Probe, ...] = ()
     prices: tuple[Price, ...] = ()
+    tools: tuple[Tool, ...] = ()
+    recording: Recording = Recording()
+    sampling: Sampling = Sampling()
+    retention: Retention = Retention()
+    anchors: tuple[Anchor, ...] = ()
+    redactions: tuple[RuleSpec, ...] = ()
     file: str | None = None
 
     @property
@@ -202,158 +308,22 @@ class Config(_Settings, frozen=True):
 
 
 SECTIONS: Mapping[str, type[msgspec.Struct]] = {
+    "redactions": RuleSpec,
+    "recording": Recording,
+    "sampling": Sampling,
+    "retention": Retention,
+    "anchors": Anchor,
     "server": Server,
     "upstreams": Upstream,
     "policies": Capability,
     "monitors": Capability,
     "notifiers": Notifier,
+    "probes": Probe,
     "prices": Price,
+    "tools": Tool,
 }
 ENVIRONMENT: Mapping[str, str] = {
     "WATCHKEEPER_DATA": "server.data",
     "WATCHKEEPER_LISTEN": "server.listen",
     "WATCHKEEPER_CONFIG": "the file itself",
 }
-
-
-def load(
-    file: Path | None = None,
-    data: str | None = None,
-    listen: str | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> Config:
-    """Read the settings: flag over environment over file over default.
-
-    `file` None means WATCHKEEPER_CONFIG, else ./watchkeeper.toml if it exists. Raises `ConfigError`.
-    """
-    environ = os.environ if environ is None else environ
-    named = file or (Path(environ["WATCHKEEPER_CONFIG"]) if environ.get("WATCHKEEPER_CONFIG") else None)
-    path = named or Path(FILE_NAME)
-    raw = _read(path) if named or path.exists() else {}
-    raw.pop("file", None)
-    where = str(path) if raw else None
-    server = raw.setdefault("server", {})
-    if not isinstance(server, dict):
-        raise ConfigError(f"{path}: `server` must be a table; write it as [server] with its keys below.")
-    data = data or environ.get("WATCHKEEPER_DATA")
-    listen = listen or environ.get("WATCHKEEPER_LISTEN")
-    if data:
-        server["data"] = data
-    elif "data" in server and named:
-        server["data"] = str((path.parent / str(server["data"])).resolve())
-    if listen:
-        server["listen"] = listen
-    try:
-        config = msgspec.convert({**raw, "file": where}, Config)
-    except msgspec.ValidationError as error:
-        raise ConfigError(_explain(path, raw, str(error))) from error
-    _check(config, path)
-    return config
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{path}: there is no such file. Name another with --config, or leave the flag out."
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}). Make it a UTF-8 text file that you may read.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}. Mend that line; strings need quotes.") from error
-
-
-def _explain(path: Path, raw: Mapping[str, Any], message: str) -> str:
-    """Turn msgspec's message into file, key, value and fix."""
-    what, _, place = message.partition(" - at `")
-    place = place.rstrip("`").removeprefix("$").lstrip(".")
-    unknown = re.search(r"unknown field `(\w+)`", what)
-    if unknown:
-        key = unknown.group(1)
-        section = place.split("[")[0].split(".")[0]
-        known = _keys_of(section)
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"known are: {', '.join(known)}."
-        return f"{path}: `{_dotted(place, key)}` is not a setting; {hint}"
-    missing = re.search(r"missing required field `(\w+)`", what)
-    if missing:
-        return f"{path}: `{_dotted(place, missing.group(1))}` is missing. {_describe(place, missing.group(1))}"
-    value = _value_at(raw, place)
-    leaf = place.rpartition(".")[2]
-    return f"{path}: `{place}` is {value!r}: {what[0].lower()}{what[1:]}. {_describe(place, leaf)}".rstrip()
-
-
-def _dotted(place: str, key: str) -> str:
-    return f"{place}.{key}" if place else key
-
-
-def _keys_of(section: str) -> list[str]:
-    kind = SECTIONS.get(section)
-    if kind is None:
-        return list(SECTIONS)
-    return [field.encode_name for field in msgspec.structs.fields(kind)]
-
-
-def _describe(place: str, key: str) -> str:
-    kind = SECTIONS.get(place.split("[")[0].split(".")[0])
-    if kind is None:
-        return ""
-    hint = get_type_hints(kind, include_extras=True).get(key)
-    for meta in getattr(hint, "__metadata__", ()):
-        if isinstance(meta, Meta) and meta.description:
-            return meta.description
-    return ""
-
-
-def _value_at(raw: Any, place: str) -> Any:
-    value = raw
-    for step in re.findall(r"[^.\[\]]+", place):
-        try:
-            value = value[int(step)] if isinstance(value, list) else value[step]
-        except (KeyError, IndexError, TypeError, ValueError):
-            return None
-    return value
-
-
-def _check(config: Config, path: Path) -> None:
-    """What a type cannot say."""
-    if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}", config.server.listen) or config.server.port > 65535:
-        raise ConfigError(
-            f"{path}: `server.listen` is {config.server.listen!r}; expected host:port, for example 127.0.0.1:8787."
-        )
-    seen: set[str] = set()
-    for number, upstream in enumerate(config.upstreams):
-        place = f"{path}: `upstreams[{number}]"
-        if upstream.name in seen:
-            raise ConfigError(f"{place}.name` is {upstream.name!r} twice; give each upstream a name of its own.")
-        seen.add(upstream.name)
-        if not re.match(r"https?://[^/\s]+", upstream.base_url):
-            raise ConfigError(
-                f"{place}.base_url` is {upstream.base_url!r}; expected a URL such as https://api.openai.com/v1."
-            )
-        if upstream.credential not in ("client", "none") and not re.fullmatch(r"env:\w+", upstream.credential):
-            raise ConfigError(
-                f"{place}.credential` must be env:NAME, client or none (the value is not shown here). Put a secret "
-                "into an environment variable and name that."
-            )
-    for number, notifier in enumerate(config.notifiers):
-        _check_notifier(notifier, f"{path}: `notifiers[{number}]")
-    names = [use.name or use.use for use in config.policies]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"{path}: two `policies` are called {name!r}; give one of them another `name`.")
-
-
-def _check_notifier(notifier: Notifier, place: str) -> None:
-    if notifier.use == "log":
-        if notifier.url is not None or notifier.headers:
-            raise ConfigError(f'{place}.url` and headers are for a webhook; write use = "webhook", or leave them out.')
-        return
-    if notifier.url is None:
-        raise ConfigError(f"{place}.url` is missing; a webhook needs a URL, or env:NAME of a variable that holds it.")
-    if not re.fullmatch(r"https?://[^/\s]+\S*|env:\w+", notifier.url):
-        raise ConfigError(
-            f"{place}.url` must begin with http:// or https://, or be env:NAME (the value is not shown here, because "
-            "it may hold a secret)."
-        )
