@@ -38,7 +38,7 @@ COLUMNS = (
 FOOT = """
 Every span keeps its parent, and every trace its tree. "guessed" are tokens that the exporting product counted for
 itself, because the span did not say; such spans carry the attribute `watchkeeper.usage`. BeeAI tells of one call in
-three spans (start, success, finish) that nothing joins, so what stands in one of them is missing in the others.
+three spans (start, success, finish), so what stands in one of them is missing in the others; it is counted once.
 
 ## What each lacks
 

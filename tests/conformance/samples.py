@@ -96,7 +96,8 @@ SAMPLES: Mapping[Table, Record] = {
     ),
     "logs": Logged(
         log_id="l", at_ns=10, name="gen_ai.choice", trace_id="a" * 32, span_id="b" * 16, severity="INFO",
-        service="answers", identity=WHO, asked="q", answered="a", preview="p", origin=Origin(writer="w", segment=1, offset=2, item=3),
+        service="answers", identity=WHO, asked="q", answered="a", preview="p",
+        origin=Origin(writer="w", segment=1, offset=2, item=3),
     ),
     "erasures": Erasure(
         erasure_id="e", at_ns=10, reason="subject", actor="owner", frames=3, payload_bytes=99, subject="sub-1",

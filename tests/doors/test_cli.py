@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from watchkeeper.cli import main
+from watchkeeper.cli import COMMANDS, SECTIONS, main
 from watchkeeper.lab.agents import analyser_and_verifier, crawler
 from watchkeeper.lab.provider import LabConfig
 from watchkeeper.lab.script import sandbox_rules
@@ -136,6 +137,7 @@ def everything(scene: Scene) -> dict[str, Any]:
     trace = scene.ask("spans", "run=planted-loop")["items"][0]["trace_id"]
     incident = scene.json("incident", "list")["items"][0]["incident_id"]
     needed = {
+        "body_rate": ["text=parcel"],
         "incident_of": ["subject=slo:outcomes"],
         "previews": ["text=parcel"],
         "sli": ["score=outcome", "on=session"],
@@ -217,6 +219,8 @@ def test_a_request_comes_back_byte_for_byte_through_a_pipe(scene: Scene) -> None
         "bytes": len(ODD_BODY),
         "sha256": hashlib.sha256(ODD_BODY).hexdigest(),
         "file": None,
+        "redactions": 0,
+        "redacted_by": [],
     }
     assert scene.wk("reconstruct", scene.span, "--sent", "--out", str(file)).exit_code == 0
     assert file.read_bytes() == ODD_BODY
@@ -309,3 +313,10 @@ def test_ctrl_c_in_the_middle_of_an_import_leaves_nothing_broken(scene: Scene, t
     assert here("verify").exit_code == 0
     calls = json.loads(here("ask", "overview").stdout)["items"][0]["calls"]
     assert calls == told["read"]["spans"]
+
+
+def test_the_help_lists_every_command_once_with_its_line() -> None:
+    assert sorted(itertools.chain.from_iterable(SECTIONS.values())) == sorted(COMMANDS)
+    said = " ".join(CliRunner().invoke(main, ["--help"], terminal_width=110).output.split())
+    for name, (_, line) in COMMANDS.items():
+        assert f"{name} {line}" in said

@@ -26,21 +26,55 @@ pytestmark = [pytest.mark.slow, pytest.mark.door]
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_STEPS = ROOT / "docs" / "tutorial.md"
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+"""The ids that pages name; those of the call that was recorded are put in their place."""
 ROW = {
     "messages": [{"role": "user", "content": "a refund"}, {"role": "assistant", "content": "yes"}],
     "model": "gpt-4o",
     "usage": {"prompt_tokens": 10, "completion_tokens": 5},
     "session": "s-1",
 }
+KEPT = "Lamps can be returned within 30 days of delivery, unused and in the box."
+TOLD = f"""
+import openai
+import watchkeeper
+
+watchkeeper.init("http://127.0.0.1:8787")
+client = openai.OpenAI(base_url="http://127.0.0.1:8787/v1", api_key="unused")
+who = {{"X-Watchkeeper-Agent": "outreach", "X-Watchkeeper-Session": "told-session", "X-Watchkeeper-User": "mia"}}
+call = {{"id": "c1", "type": "function", "function": {{"name": "resolve", "arguments": "{{}}"}}}}
+with watchkeeper.context(query="How long can lamps be returned?") as context:
+    context.enter(context.candidate("policies/returns.md", version="3", text="{KEPT}"))
+    answer = client.chat.completions.with_raw_response.create(
+        model="lab-small",
+        messages=[
+            {{"role": "system", "content": "You are the support desk. {KEPT}"}},
+            {{"role": "user", "content": "Where is my parcel? How long can lamps be returned?"}},
+            {{"role": "assistant", "tool_calls": [call]}},
+            {{"role": "tool", "tool_call_id": "c1", "content": "done"}},
+        ],
+        extra_headers={{**context.headers(), **who}},
+    )
+watchkeeper.flush()
+print(context.trace_id, answer.headers["x-watchkeeper-span"])
+"""
 PAGES = (
+    "answer-origins",
+    "canaries",
+    "erase-and-encrypt",
     "evals",
+    "evidence-pack",
     "export",
     "import-last-week",
+    "keep-and-delete",
     "keys-and-beyond-loopback",
     "limits",
     "prove-a-record",
     "otlp",
     "put-it-in-front",
+    "redact",
+    "replay-and-fork",
+    "search",
     "tokens-and-cost",
     "watch-outcomes",
 )
@@ -70,6 +104,41 @@ EXPECTED = {
     "watchkeeper price usage.jsonl": r"Priced 3 lines at \$0\.0094377\.",
     "watchkeeper price usage.jsonl --json": '"cost_usd":0.008289',
     "watchkeeper report tokens --since 7d": "Wrote tokens.html",
+    "watchkeeper anchor --print > checkpoint.jsonl": "",
+    "watchkeeper verify --anchors checkpoint.jsonl": "holds",
+    f"watchkeeper lineage {TRACE}": r"policies/returns\.md\s+3\s.*entered",
+    f"watchkeeper lineage {SPAN} --json": '"seen":"exact"',
+    "watchkeeper lineage --document policies/returns.md --since 30d": "^1 answers rest on policies/returns.md",
+    "watchkeeper lineage --document policies/returns.md --version 3 --export answers.jsonl": "found",
+    'watchkeeper lineage --document policies/returns.md --withdraw --reason "The periods are wrong."': "found",
+    f'watchkeeper lineage {TRACE} --expected "Lamps can be returned within 30 days." --corpus corpus.jsonl': "ignored",
+    "watchkeeper lineage --cases wrong.jsonl --corpus corpus.jsonl --json": '"label":"ignored"',
+    f"watchkeeper lineage {SPAN} --influence http://127.0.0.1:8787/v1 --samples 20": "policies/returns.md",
+    "watchkeeper drill run answer_origins": "held",
+    "watchkeeper report evidence --agent outreach --since 30d --out outreach.zip": "Wrote outreach.zip .*digest",
+    "watchkeeper evidence verify outreach.zip": "holds: agent outreach",
+    "watchkeeper evidence verify outreach.zip --journal": "in the journal at their place",
+    "watchkeeper ask audits since=30d": "settings.first",
+    "watchkeeper ask audits act=settings.changed": "",
+    "watchkeeper drill run evidence_pack": "held",
+    "watchkeeper erase --user ada@example.org --dry-run": "[1-9][0-9]* spans",
+    "watchkeeper erase --user ada@example.org --yes": "^Erased ",
+    "watchkeeper ask erasures": "ers_",
+    "watchkeeper retention plan": "Nothing is due",
+    "watchkeeper retention run": "Nothing was due",
+    "watchkeeper ask kept": "",
+    "watchkeeper ask thinnings": "",
+    'watchkeeper ask body_rate text="I am sorry" since=30d --json': '"coverage":1.0,"calls":1,',
+    "watchkeeper backup /mnt/backup/watchkeeper": "Proved: ",
+    "watchkeeper backup /mnt/backup/watchkeeper --incremental": "were there",
+    "watchkeeper backup week.tar": "Copied .* to week.tar",
+    "watchkeeper restore /mnt/backup/watchkeeper --data new-directory": "The journal holds",
+    "watchkeeper backup erasures.jsonl --erasures": "names no person",
+    "watchkeeper restore /mnt/backup/watchkeeper --data another-directory --erasures erasures.jsonl": "holds",
+    "watchkeeper ask drops": "",
+    'watchkeeper search "where is my parcel" --since 30d': "Where is my parcel",
+    "watchkeeper ask sessions since=30d sort=errors limit=10": "told-session",
+    "watchkeeper ask first_tokens since=30d by=model": "lab-small",
 }
 MAY_END_WITH_ONE = ("watchkeeper eval compare before.jsonl after.jsonl --margin 0.1",)
 
@@ -80,6 +149,7 @@ class Reader:
     def __init__(self, folder: Path, lab: LabServer) -> None:
         self.folder = folder
         self._ports = {"8787": str(free_port()), "8788": lab.root_url.rpartition(":")[2]}
+        self.names = {"/mnt/backup": str(folder / "backup"), "ada@example.org": "mia"}
         self._server: subprocess.Popen[bytes] | None = None
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("WATCHKEEPER_")}
         self._environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{self._environ['PATH']}"
@@ -125,6 +195,8 @@ class Reader:
         """A text with the ports of this reader."""
         for written, port in self._ports.items():
             text = text.replace(f":{written}", f":{port}")
+        for written, name in self.names.items():
+            text = text.replace(written, name)
         return text
 
 
@@ -146,7 +218,12 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 
 def commands(page: Path) -> list[str]:
-    return [line.removeprefix("$ ") for kind, text in blocks(page) if kind == "console" for line in text.splitlines()]
+    return [each for kind, text in blocks(page) if kind == "console" for each in lines_of(text)]
+
+
+def lines_of(text: str) -> list[str]:
+    """The commands of a block, without their remarks."""
+    return [line.removeprefix("$ ").partition("   #")[0].rstrip() for line in text.splitlines()]
 
 
 def after_first_steps(reader: Reader, name: str) -> None:
@@ -167,11 +244,27 @@ def after_first_steps(reader: Reader, name: str) -> None:
     reader.serve()
     if name in ("limits", "prove-a-record", "watch-outcomes"):
         reader.do("python first.py")
+    if name in ("answer-origins", "erase-and-encrypt", "evidence-pack", "keep-and-delete", "redact", "search"):
+        told(reader)
     if name == "limits":
         reader.do("python agents.py")
         shutil.copy(reader.folder / "agents.py", reader.folder / "again.py")
         text = (reader.folder / "agents.py").read_text()
         (reader.folder / "agents.py").write_text(text.replace("first-", "second-"))
+
+
+def told(reader: Reader) -> None:
+    """A call of agent `outreach` whose answer rests on a chunk, and what somebody needs to ask about it."""
+    (reader.folder / "told.py").write_text(reader.here(TOLD))
+    trace, span = reader.do("python told.py").split()
+    reader.names |= {TRACE: trace, SPAN: span}
+    (reader.folder / "corpus.jsonl").write_text(json.dumps({"text": KEPT}) + "\n")
+    case = {
+        "trace": trace,
+        "expected": "Lamps can be returned within 30 days.",
+        "question": "How long can lamps be returned?",
+    }
+    (reader.folder / "wrong.jsonl").write_text(json.dumps(case) + "\n")
 
 
 def test_every_page_is_read() -> None:
@@ -189,7 +282,7 @@ def test_the_page_works_as_written(reader: Reader, name: str) -> None:
         if kind != "console":
             reader.save(text)
             continue
-        for command in (line.removeprefix("$ ") for line in text.splitlines()):
+        for command in lines_of(text):
             if command == "watchkeeper serve":
                 reader.serve()
             elif command == "watchkeeper lab serve":

@@ -19,6 +19,7 @@ from watchkeeper.engines.gateway.keys import Key
 from watchkeeper.records.span import Span
 from watchkeeper.server.front import Front
 from watchkeeper.server.guard import GuardSettings
+from watchkeeper.server.pages import NAV
 from watchkeeper.server.store_app import store_app
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -171,6 +172,43 @@ def test_a_page_has_one_heading_labelled_controls_and_fits_its_window(
     context.close()
 
 
+def test_every_page_of_the_navigation_opens_calmly_and_is_reached_by_keyboard(page: Any) -> None:
+    page.goto("/")
+    links = page.get_by_role("navigation", name="Main").get_by_role("link").all()
+    assert [link.get_attribute("href") for link in links] == [href for _, href, _ in NAV]
+    for _, href, _ in NAV:
+        answered = page.goto(href)
+        assert answered.status == 200, href
+        assert page.get_by_role("heading", level=1).count() == 1, href
+        assert page.title().endswith(" · Watchkeeper"), href
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+        assert page.locator("nav [aria-current=page]").get_attribute("href") == href
+
+
+@pytest.mark.parametrize("href", [href for _, href, _ in NAV])
+def test_a_narrow_window_shows_the_whole_navigation(browser: Any, site: Site, href: str) -> None:
+    context = browser.new_context(base_url=site.address, viewport={"width": 390, "height": 844})
+    watched = Watched(context, site)
+    watched.page.goto(href)
+    assert watched.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    links = watched.page.get_by_role("navigation", name="Main").get_by_role("link").all()
+    boxes = [link.bounding_box() for link in links]
+    assert len(boxes) == len(NAV)
+    assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
+    watched.close()
+    context.close()
+
+
+def test_what_is_not_there_says_so_under_a_heading(browser: Any, site: Site) -> None:
+    page = browser.new_page()
+    for path in ("/ui/traces/nope", "/ui/nope", "/ui/incidents/nope", "/ui/documents/view?document=nope"):
+        answered = page.goto(site.address + path)
+        assert answered.status == 404
+        assert page.get_by_role("heading", level=1).count() == 1
+    page.close()
+
+
 def test_from_the_list_to_a_call_as_people_read_it(page: Any) -> None:
     page.goto("/")
     page.get_by_role("link", name="invoke_agent planner").click()
@@ -257,7 +295,7 @@ def test_everything_works_without_script(browser: Any, site: Site) -> None:
     page.goto("/ui/incidents/inc_1")
     page.get_by_label("Note for the timeline").fill("seen <b>without</b> script")
     page.get_by_role("button", name="Add note").click()
-    assert page.get_by_text("seen <b>without</b> script").is_visible()
+    page.get_by_text("seen <b>without</b> script").wait_for()
     context.close()
 
 

@@ -65,6 +65,7 @@ def test_a_user_is_erased_beside_a_running_server_and_the_rest_is_proved(
             done = command(tmp_path, "erase", "--user", "alice@example.org", "--yes", *here)
             assert found_in(watch.data, SECRET, "alice@example.org") == []
             call(watch.base_url, "alice@example.org", "a new beginning")
+            watch.flush()
             spans = command(tmp_path, "ask", "spans", "operation=chat", *here)["items"]
             assert {each["user"] for each in spans} == {done["pseudonym"], "bob@example.org", "alice@example.org"}
             trace = next(each["trace_id"] for each in spans if each["user"] == "bob@example.org")

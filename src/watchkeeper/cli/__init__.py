@@ -18,11 +18,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("evals", "Run suites of cases and compare them, item by item."),
     "export": ("export", "Write spans with their messages to a file: OTLP, JSON lines or Parquet."),
     "fork": ("replay", "Take a recorded step with a change and without, and say what it changes."),
-    "evidence": ("evidence", "Check an evidence pack."),
+    "evidence": ("evidence", "Check an evidence pack that `report evidence` made."),
     "import": ("importing", "Bring in recorded traffic: chat JSONL, OTLP, Langfuse exports, Inspect logs."),
     "incident": ("incidents", "List, show and work on incidents; export their cases."),
     "init": ("starting", "Write a commented watchkeeper.toml to begin with."),
-    "judge": ("judges", "Audit judges against gold labels and against themselves in the other order."),
+    "judge": ("judges", "Audit judges that score for you: against gold labels, and in the other order."),
     "key": ("keys", "Create, list and revoke keys."),
     "lab": ("lab", "Run the lab provider: a scriptable stand-in that is not a model."),
     "lineage": ("lineage", "Say what an answer rests on, and which answers rest on a document."),
@@ -43,6 +43,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "Begin": ("demo", "doctor", "drill", "init", "lab", "serve"),
+    "Look": ("ask", "incident", "lineage", "price", "reconstruct", "report", "search"),
+    "Guard and measure": ("eval", "fork", "judge", "policy", "probe", "replay"),
+    "Bring in, take out": ("export", "import"),
+    "Prove": ("anchor", "evidence", "prove", "verify"),
+    "Keep and erase": ("backup", "erase", "key", "rebuild", "restore", "retention", "seal"),
+}
+"""What the help puts together, by what somebody has come to do."""
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is named."""
 
@@ -61,9 +72,11 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from the table above."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
+        """Write the commands from the tables above, put together by what they are for."""
+        width = max(len(name) for name in COMMANDS)
+        for heading, names in SECTIONS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(width), COMMANDS[name][1]) for name in names])
 
 
 def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

@@ -93,7 +93,7 @@ class Door:
         return self._send("POST", path, json.dumps({} if value is None else value).encode())
 
     def ask(self, question: str, parameters: Mapping[str, object] | None = None) -> Any:
-        """Ask a named question; everything that was recorded before is counted in."""
+        """Ask a named question. A running server counts in what it has indexed: `flush` first for the last moments."""
         return self.get(f"/api/v1/{quote(question, safe='')}", parameters).json()
 
     def flush(self) -> Any:

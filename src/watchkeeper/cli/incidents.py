@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
+from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table, write_private
 
 
 @click.group()
@@ -104,7 +104,7 @@ def export(incident_id: str, out: Path, data: str | None, config: Path | None, a
         click.echo(lines, nl=False)
         raise SystemExit(0 if cases else 1)
     try:
-        out.write_text(lines, encoding="utf-8")
+        write_private(out, lines.encode())
     except OSError as error:
         raise Failure(f"{out} cannot be written: {error.strerror}. Name another file with --out.") from error
     if as_json:

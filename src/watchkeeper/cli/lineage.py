@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import click
 
-from watchkeeper.cli.options import Failure, house_options, print_json, print_table
+from watchkeeper.cli.options import Failure, house_options, print_json, print_table, write_private
 
 if TYPE_CHECKING:
     from watchkeeper.cli.door import Door
@@ -214,7 +214,7 @@ def _candidates(found: Mapping[str, Any]) -> list[Any]:
 
 def _export(path: Path, answers: Sequence[Mapping[str, Any]]) -> None:
     try:
-        path.write_text("".join(json.dumps(each) + "\n" for each in answers), encoding="utf-8")
+        write_private(path, "".join(json.dumps(each) + "\n" for each in answers).encode())
     except OSError as error:
         raise Failure(f"{path} cannot be written: {error.strerror}. Name another file with --export.") from error
     click.echo(f"Wrote {len(answers):,} answers to {path}.", err=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +35,15 @@ class Failure(click.ClickException):
                 {"error": {"message": self.message, "type": "watchkeeper_cli", "param": None, "code": self.code}}
             )
         click.echo(f"watchkeeper: {self.message}", err=True)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write what was recorded to a file that only its owner can read, also where there was one; raises `OSError`."""
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as out:
+        if stat.S_ISREG(os.fstat(out.fileno()).st_mode):  # not a pipe or /dev/stdout
+            with contextlib.suppress(OSError):  # a file system without modes
+                os.fchmod(out.fileno(), 0o600)
+        out.write(data)
 
 
 def house_options(command: F) -> F:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import click
 
-from watchkeeper.cli.options import Failure, house_options, plain, print_json
+from watchkeeper.cli.options import Failure, house_options, plain, print_json, write_private
 
 if TYPE_CHECKING:
     from watchkeeper.cli.door import Door
@@ -42,7 +42,7 @@ def reconstruct(span: str, out: Path | None, sent: bool, data: str | None, confi
         redactions, rules = _redactions(door, span, ("sent", "request") if sent else ("request",))
     if out is not None:
         try:
-            out.write_bytes(body)
+            write_private(out, body)
         except OSError as error:
             raise Failure(f"{out} cannot be written: {error.strerror}. Name another file with --out.") from error
     if as_json:

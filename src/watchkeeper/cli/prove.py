@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import click
 
-from watchkeeper.cli.options import Failure, house_options, plain, print_json
+from watchkeeper.cli.options import Failure, house_options, plain, print_json, write_private
 
 if TYPE_CHECKING:
     from watchkeeper.cli.door import Door
@@ -39,7 +39,7 @@ def prove(trace: str, out: Path, data: str | None, config: Path | None, as_json:
         made = bundle_of(door, trace)
     body = proofs.write(made)
     try:
-        out.write_bytes(body)
+        write_private(out, body)
     except OSError as error:
         raise Failure(f"{out} cannot be written: {error.strerror}. Name another file with -o.") from error
     judged = proofs.judge(made)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from watchkeeper.cli.options import Failure, house_options, print_json
+from watchkeeper.cli.options import Failure, house_options, print_json, write_private
 
 
 @click.group()
@@ -38,7 +38,7 @@ def incident(incident_id: str, out: Path | None, data: str | None, config: Path 
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in incident_id)[:80]
         path = out or Path(f"incident-{name}.html")
         try:
-            path.write_bytes(page)
+            write_private(path, page)
         except OSError as error:
             raise Failure(f"{path} cannot be written: {error.strerror}. Name another file with --out.") from error
         click.echo(f"Wrote {path} ({len(page):,} bytes). Open it in a browser; it fetches nothing.", err=as_json)
@@ -160,7 +160,7 @@ def tokens(since: str, out: Path | None, data: str | None, config: Path | None, 
     if page:
         path = out or Path("tokens.html")
         try:
-            path.write_bytes(page)
+            write_private(path, page)
         except OSError as error:
             raise Failure(f"{path} cannot be written: {error.strerror}. Name another file with --out.") from error
         click.echo(f"Wrote {path} ({len(page):,} bytes). Open it in a browser; it fetches nothing.", err=as_json)

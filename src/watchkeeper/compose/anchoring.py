@@ -35,6 +35,7 @@ class Kept:
     def __init__(self, name: str, anchor: Anchor, every_s: float) -> None:
         self.name, self._anchor, self._every_s = name, anchor, every_s
         self.kept = self.failures = self.number = 0
+        self.kept_ns: int | None = None
         self.receipt: str | None = None
         self.problem: str | None = None
         self._next_s = 0.0
@@ -43,7 +44,7 @@ class Kept:
         """Whether it is its turn."""
         return now_s >= self._next_s
 
-    async def keep(self, checkpoint: Checkpoint, now_s: float) -> bool:
+    async def keep(self, checkpoint: Checkpoint, now_s: float, now_ns: int) -> bool:
         """Keep a checkpoint; a failure is counted, and tried again after a minute or its own pause if that is less."""
         if checkpoint.number == self.number:
             return True
@@ -56,6 +57,7 @@ class Kept:
             _log.error("checkpoint %d could not be anchored by %s: %s", checkpoint.number, self.name, error)
             return False
         self.kept += 1
+        self.kept_ns = now_ns
         self.number, self.problem = checkpoint.number, None
         self._next_s = now_s + self._every_s
         return True
@@ -67,6 +69,7 @@ class Kept:
             "kept": self.kept,
             "failures": self.failures,
             "checkpoint": self.number or None,
+            "kept_ns": self.kept_ns,
             "receipt": self.receipt,
             "problem": self.problem,
         }
@@ -127,9 +130,25 @@ class Anchoring:
         """How each anchor fares."""
         return [each.health() for each in self._anchors]
 
+    def metrics(self) -> bytes:
+        """How the anchors fare since the start of this process, in the Prometheus text format."""
+        lines = [
+            "# HELP watchkeeper_anchor_failures_total Checkpoints that could not be kept outside, by anchor.",
+            "# TYPE watchkeeper_anchor_failures_total counter",
+            *(f'watchkeeper_anchor_failures_total{{anchor="{_label(a.name)}"}} {a.failures}' for a in self._anchors),
+            "# HELP watchkeeper_anchor_last_kept_seconds Unix time at which a checkpoint was last kept outside.",
+            "# TYPE watchkeeper_anchor_last_kept_seconds gauge",
+            *(
+                f'watchkeeper_anchor_last_kept_seconds{{anchor="{_label(a.name)}"}} {a.kept_ns / 1e9:.3f}'
+                for a in self._anchors
+                if a.kept_ns is not None
+            ),
+        ]
+        return ("\n".join(lines) + "\n").encode() if self._anchors else b""
+
     async def _hand_on(self, checkpoint: Checkpoint, anchors: Sequence[Kept]) -> None:
         now_s = time.monotonic()
-        done = await asyncio.gather(*(each.keep(checkpoint, now_s) for each in anchors))
+        done = await asyncio.gather(*(each.keep(checkpoint, now_s, self._clock_ns()) for each in anchors))
         failed = [each for each, kept in zip(anchors, done, strict=True) if not kept]
         now = self._clock_ns()
         for each in failed:
@@ -145,6 +164,10 @@ class Anchoring:
                     detail=detail,
                 )
             )
+
+
+def _label(name: str) -> str:
+    return name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
 
 
 def anchors_of(config: Config, environ: Mapping[str, str] | None = None) -> tuple[Kept, ...]:

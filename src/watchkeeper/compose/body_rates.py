@@ -129,7 +129,7 @@ class BodyRates:
         lost = 0
         for trace_id in traces:
             hits = size = 0
-            for text in [each async for each in self._texts(trace_id, question)]:
+            async for text in self._texts(trace_id, question):  # one at a time: together they may fill the memory
                 if text is None:
                     lost += 1
                     continue

@@ -14,7 +14,7 @@ from watchkeeper.adapters.formats.otlp_cut import cut_logs, cut_traces
 from watchkeeper.adapters.formats.sources import sources_in
 from watchkeeper.adapters.store.sqlite_tidy import tidy
 from watchkeeper.compose.importing import priced
-from watchkeeper.engines.recorder.belonging import Circle, Whose
+from watchkeeper.engines.recorder.belonging import Aliases, Circle, Whose
 from watchkeeper.engines.recorder.erasure import Place, erase, pending, resume
 from watchkeeper.engines.recorder.forgetting import forget
 from watchkeeper.engines.recorder.frames import FrameKind
@@ -75,10 +75,16 @@ class Eraser:
     """Erases on request, one request at a time, and ends what an earlier process began."""
 
     def __init__(
-        self, house: House, pricer: Pricer, subjects: Subjects | None = None, sidecars: Sequence[Sidecar] = ()
+        self,
+        house: House,
+        pricer: Pricer,
+        subjects: Subjects | None = None,
+        sidecars: Sequence[Sidecar] = (),
+        aliases: Aliases | None = None,
     ) -> None:
+        """`aliases` says what stands for a user's name where a token or pseudonym was put in its place."""
         self._house, self._pricer, self._subjects = house, pricer, subjects
-        self._sidecars = sidecars
+        self._sidecars, self._aliases = sidecars, aliases
         self._folder = house.home.journal
         self._notes = house.home.path / NOTES
         self.turn = asyncio.Lock()  # retention takes it too: both erase, and one would not know of the other
@@ -120,7 +126,7 @@ class Eraser:
         house, folder = self._house, self._folder
         await house.ingester.drain()
         pseudonym = f"erased-{os.urandom(6).hex()}"
-        circle = Circle(whose)
+        circle = Circle(whose, self._aliases)
         circle.owners.update(begun.owners if begun else ())
         finder = Finder(folder, circle, self._cutters(), pseudonym)
         await asyncio.to_thread(finder.widen, told)
@@ -217,7 +223,7 @@ class Eraser:
 
     async def _cells_of(self, circle: Circle) -> tuple[list[str], int]:
         """The cells that carry somebody's name in their key, and how many others mention it in what they hold."""
-        names = {circle.whose.user, circle.whose.key} - {None} | circle.sessions | circle.traces
+        names = {circle.whose.key, *circle.names} - {None} | circle.sessions | circle.traces
         user = (circle.whose.user or "").encode()
         mine: list[str] = []
         kept = 0

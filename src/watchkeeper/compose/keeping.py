@@ -11,6 +11,7 @@ from watchkeeper.adapters.formats import otlp, otlp_logs, otlp_names, otlp_strip
 from watchkeeper.adapters.formats.otlp_wire import read_stamp
 from watchkeeper.adapters.formats.sources import sources_in
 from watchkeeper.compose.erasing import Eraser
+from watchkeeper.compose.redacting import tokens_of
 from watchkeeper.config import Config
 from watchkeeper.engines.keeping.cards import Cards
 from watchkeeper.engines.keeping.concealing import Concealer
@@ -45,6 +46,10 @@ class Export(NamedTuple):
     strip: Callable[[bytes, int, str, Callable[[str], bool]], bytes | None]
     rename: Callable[[bytes, int, Collection[str], Sub, Sub], bytes]
     records: Callable[[bytes, int], Iterable[Record]]
+
+    def received_ns(self, payload: bytes) -> int | None:
+        """When it came in, where its stamp says so."""
+        return otlp_strip.received_ns(payload)
 
     def owner(self, payload: bytes) -> str:
         """Whose it is: the key's that sent it."""
@@ -127,6 +132,17 @@ def keeper_of(house: _House) -> Keeper:
 def pseudonyms_of(config: Config, home: Home) -> Pseudonyms:
     """What makes pseudonyms in a data directory."""
     return Pseudonyms(home.secret(NAMES_SECRET), config.retention.identity_fields)
+
+
+def aliases_of(config: Config, home: Home) -> Callable[[str, str], frozenset[str]]:
+    """What may stand in the record for a user's name: a rule's token, or the pseudonym that retention puts there."""
+    tokens, names = tokens_of(config, home), Pseudonyms(home.secret(NAMES_SECRET))
+
+    def aliases(tenant: str, user: str) -> frozenset[str]:
+        told = tokens(tenant, user)
+        return frozenset((*told, names.of(user), *map(names.of, told)))
+
+    return aliases
 
 
 def thinned(kind: FrameKind, payload: bytes) -> bytes:

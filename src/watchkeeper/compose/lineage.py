@@ -14,7 +14,7 @@ from watchkeeper.analysis.intervals import wilson
 from watchkeeper.compose.payloads import REQUEST_NAMES, Gone, Payloads
 from watchkeeper.engines.lineage.answers import AnswerLineage, Held, lay
 from watchkeeper.engines.lineage.lookout import Asked, Lookout
-from watchkeeper.queries.explorer import Spans, Trace
+from watchkeeper.queries.explorer import Spans, Trace, TracesNamed
 from watchkeeper.queries.filters import CALLS
 from watchkeeper.queries.lineage import DOCUMENT, WITHDRAWN, Documents, RestedOn, Sourced, Sources, Withdrawals
 from watchkeeper.queries.question import Reader
@@ -34,6 +34,8 @@ MOST_SOURCES = 2_000
 MOST_ANSWERS = 20
 MOST_LISTED = 100_000
 MOST_LINKED = 50
+NAMED_AT_ONCE = 1_000
+WHOSE = ("user", "session", "run", "agent")
 _TAKEN = {
     "withdrawn": "which was withdrawn",
     "deletion": "of which the deletion was asked",
@@ -98,7 +100,7 @@ class Lineage:
         if await self.lookout.round():
             await self._catch_up()
         asked = RestedOn(document=document, version=version, since=since, until=until, limit=MOST_LISTED)
-        answers = (await self._reader.ask(asked)).items
+        answers = await self._whose((await self._reader.ask(asked)).items)
         versions = (await self._reader.ask(Documents(document=document, limit=1000))).items
         withdrawn = await self._withdrawn((document,))
         users = {(each["tenant"], each["user"]) for each in answers if each["user"] is not None}
@@ -114,6 +116,18 @@ class Lineage:
             "versions": list(versions),
             "withdrawn": withdrawn.get(document, []),
         }
+
+    async def _whose(self, answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Answers with whose they were: where the assembler did not say it, as the calls of the trace do."""
+        unsaid = [str(each["trace_id"]) for each in answers if any(each[name] is None for name in WHOSE)]
+        known: dict[str, Mapping[str, Any]] = {}
+        for start in range(0, len(unsaid), NAMED_AT_ONCE):
+            asked = TracesNamed(ids=tuple(unsaid[start : start + NAMED_AT_ONCE]))
+            known |= {str(each["trace_id"]): each for each in (await self._reader.ask(asked)).items}
+        return [
+            {**each, **{name: known.get(str(each["trace_id"]), each)[name] for name in WHOSE if each[name] is None}}
+            for each in answers
+        ]
 
     async def withdraw(self, document: str, actor: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Take a document (or one version) back: an audited act, and a finding that lists the answers that rest on it.
@@ -287,5 +301,5 @@ def _note(sources: Sequence[Source], answers: Sequence[AnswerLineage]) -> str:
     if claimed:
         said.append(f"{claimed} of the sources are said to have entered and were not found in a recorded request.")
     if sources and not answers:
-        said.append("No answer of this trace is on record.")
+        said.append("No answer in words is on record: the replies asked for tools, or were erased or not kept.")
     return " ".join(said)

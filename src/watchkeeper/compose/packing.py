@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -80,10 +81,11 @@ def make_pack(path: Path, contents: Contents, journal: Path, prove: bool, told: 
         "gaps": gaps,
     }
     top = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as pack:
-        for name, data in {MANIFEST: top, **files}.items():
-            pack.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
-    path.chmod(0o600)
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR | os.O_TRUNC, 0o600), "w+b") as file:
+        os.fchmod(file.fileno(), 0o600)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as pack:
+            for name, data in {MANIFEST: top, **files}.items():
+                pack.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
     return hashlib.sha256(top).hexdigest()
 
 
@@ -171,6 +173,9 @@ def _read(path: Path, problems: list[str]) -> tuple[dict[str, bytes], bytes]:
             if sum(each.file_size for each in pack.infolist()) > MAX_FILE_BYTES:
                 raise ValueError(f"{path}: it would unpack to more than {MAX_FILE_BYTES >> 30} GiB, so it is not read.")
             for each in pack.infolist():
+                if each.filename in files:
+                    # Programs differ in which of two they show, so what was checked may not be what is read.
+                    problems.append(f"{each.filename[:80]!r} is in the archive more than once")
                 try:
                     files[each.filename] = pack.read(each)
                 except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError, ValueError) as error:

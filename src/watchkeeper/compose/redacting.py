@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from watchkeeper.config import Config, ConfigError
@@ -12,9 +12,11 @@ from watchkeeper.engines.recorder.frames import FrameKind
 from watchkeeper.engines.recorder.home import Home
 from watchkeeper.engines.recorder.journal import Journal
 from watchkeeper.engines.recorder.ledger import DropLedger
+from watchkeeper.engines.recorder.private_records import PrivateRecords
 from watchkeeper.engines.recorder.redaction import Redactor
 from watchkeeper.engines.recorder.rule_spec import RuleSpec
 from watchkeeper.engines.recorder.rules import Rule, WrongRule
+from watchkeeper.records.identity import Identity
 
 CREDENTIALS = RuleSpec(detect="secret_keys", action="mask")
 SECRET = "redaction"
@@ -63,6 +65,17 @@ def private_of(config: Config, home: Home) -> Private:
 def captured(config: Config, home: Home, journal: Journal, door: str, ledger: DropLedger | None = None) -> Capture:
     """A journal behind redaction and the drop ledger."""
     return Capture(journal, private_of(config, home), ledger or DropLedger(), door)
+
+
+def tokens_of(config: Config, home: Home) -> Callable[[str, str], frozenset[str]]:
+    """What the rules in force put in place of a tenant's user's name."""
+    records = PrivateRecords(redactor_of(config, home))
+
+    def tokens(tenant: str, user: str) -> frozenset[str]:
+        said = records.identity(Identity(tenant=tenant, user=user)).user
+        return frozenset({said} if said else ()) - {user}
+
+    return tokens
 
 
 @lru_cache(maxsize=1)

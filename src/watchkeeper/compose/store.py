@@ -19,17 +19,17 @@ from watchkeeper.compose.cells import cells_of
 from watchkeeper.compose.decoding import decoders, decoding_process
 from watchkeeper.compose.discovery import build, discover
 from watchkeeper.compose.erasing import Eraser
-from watchkeeper.compose.keeping import keeper_of, thinned
+from watchkeeper.compose.keeping import aliases_of, keeper_of, thinned
 from watchkeeper.compose.lineage import Lineage
 from watchkeeper.compose.notifying import notifiers_of
 from watchkeeper.compose.opening import catch_up, open_index, tell_until
 from watchkeeper.compose.payloads import Payloads
 from watchkeeper.compose.pricing import prices_of
 from watchkeeper.compose.probing import prober_of
-from watchkeeper.compose.redacting import captured
 from watchkeeper.compose.proving import Prover
-from watchkeeper.compose.unlocking import unlock
+from watchkeeper.compose.redacting import captured
 from watchkeeper.compose.searching import Searching
+from watchkeeper.compose.unlocking import unlock
 from watchkeeper.config import Config, ConfigError
 from watchkeeper.engines.gateway.keys import KeyRing
 from watchkeeper.engines.incidents.desk import IncidentDesk
@@ -37,10 +37,10 @@ from watchkeeper.engines.monitoring.runner import MonitorRunner, MonitorUse
 from watchkeeper.engines.recorder.capture import Capture
 from watchkeeper.engines.recorder.frames import FrameKind
 from watchkeeper.engines.recorder.home import Home
-from watchkeeper.engines.recorder.lean import Lean
 from watchkeeper.engines.recorder.ingest import Ingester, Settler
 from watchkeeper.engines.recorder.joining import LogPreviews
 from watchkeeper.engines.recorder.journal import Journal
+from watchkeeper.engines.recorder.lean import Lean
 from watchkeeper.engines.recorder.ledger import DropLedger, reason_of
 from watchkeeper.engines.recorder.twins import Twins
 from watchkeeper.engines.recorder.vault import Vault
@@ -113,7 +113,7 @@ class StoreHouse:
         self.lineage = Lineage(self.reader, self.payloads, self.desk, self.record, clock, self.ingester.drain)
         self.prober = prober_of(config, home, self.record, clock)
         self._journal: Journal | None = None
-        self.eraser = Eraser(self, prices_of(config), self.subjects)
+        self.eraser = Eraser(self, prices_of(config), self.subjects, aliases=aliases_of(config, home))
         self.prover = Prover(self.reader, self.vault)
         self.anchoring = Anchoring(config, home, self.journal, clock)
         self.keeper = keeper_of(self)
@@ -187,9 +187,7 @@ class StoreHouse:
             asyncio.create_task(self._tell_index(), name="index"),
             asyncio.create_task(self.anchoring.run(self._stopping), name="anchoring"),
             asyncio.create_task(self.monitors.run(self._stopping), name="monitors"),
-            asyncio.create_task(
-                self.keeper.follow(self._stopping, self.config.retention.every_s), name="retention"
-            ),
+            asyncio.create_task(self.keeper.follow(self._stopping, self.config.retention.every_s), name="retention"),
             asyncio.create_task(self.prober.run(self._stopping), name="probes"),
             asyncio.create_task(self.lineage.lookout.run(self._stopping), name="lookout"),
             asyncio.create_task(self.searching.run(self._stopping), name="searching"),

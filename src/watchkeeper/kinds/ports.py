@@ -53,10 +53,8 @@ class Log(Protocol):
         """How far each writer has been indexed."""
         ...
 
-    async def remove(
-        self, table: Table, *, before_ns: int | None = None, keys: Sequence[tuple[str, ...]] = ()
-    ) -> int:
-        """Take rows out of a table: those whose clock is before a moment, and all revisions of some keys; returns how many.
+    async def remove(self, table: Table, *, before_ns: int | None = None, keys: Sequence[tuple[str, ...]] = ()) -> int:
+        """Take rows out of a table: those before a moment, and all revisions of some keys; returns how many.
 
         Watermarks stay, so what was removed does not come back by itself. Appends and questions go on meanwhile.
         """

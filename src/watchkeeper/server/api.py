@@ -322,7 +322,6 @@ class Api:
         }
         return Response(data, media_type="application/octet-stream", headers=headers)
 
-
     async def _told(self, span: Span) -> Response | None:
         """The messages that a call was given, where nobody recorded the bytes: as its span, or logs beside it, tell."""
         try:

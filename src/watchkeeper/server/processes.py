@@ -190,7 +190,7 @@ class StoreProcess:
         ):
             family = f"watchkeeper_ingest_{name}"
             lines += [f"# HELP {family} {what}", f"# TYPE {family} gauge", f"{family} {level}"]
-        return ("\n".join(lines) + "\n").encode()
+        return ("\n".join(lines) + "\n").encode() + self._house.anchoring.metrics()
 
 
 def gateway_process(config: Config, home: Home) -> GatewayProcess:

@@ -15,12 +15,15 @@ from tests.planted import found_in
 from watchkeeper.adapters.formats.otlp_wire import stamp
 from watchkeeper.compose import erasing as module
 from watchkeeper.compose.erasing import WrongRequest
+from watchkeeper.compose.keeping import pseudonyms_of
+from watchkeeper.compose.redacting import tokens_of
 from watchkeeper.compose.store import StoreHouse, rebuild_index
 from watchkeeper.config import Config, Recording, Server
 from watchkeeper.engines.recorder.belonging import Whose
 from watchkeeper.engines.recorder.frames import FrameKind
 from watchkeeper.engines.recorder.home import Home
 from watchkeeper.engines.recorder.journal import Journal
+from watchkeeper.engines.recorder.rule_spec import RuleSpec
 from watchkeeper.engines.recorder.verify import prove
 from watchkeeper.kinds.ports import Put
 from watchkeeper.queries.explorer import Costs, Spans, Trace
@@ -321,3 +324,28 @@ async def test_an_erasure_that_died_at_any_step_is_ended_at_the_next_start(
     problems = [each.problems for each in prove(house.home.journal).writers]
     await again.stop()
     assert problems == [(), ()]
+
+
+@pytest.mark.anyio
+async def test_a_user_is_found_by_name_under_a_rules_token_and_under_a_pseudonym(tmp_path: Path) -> None:
+    rule = RuleSpec(name="who", fields=("user",), action="token")
+    config = Config(server=Server(data=str(tmp_path / "data")), redactions=(rule,))
+    house = StoreHouse(config, Home(tmp_path / "data"))
+    (token,) = tokens_of(config, house.home)("acme", ALICE)
+    pseudonym = pseudonyms_of(config, house.home).of(ALICE)
+    journal = Journal(house.home.journal, "gateway", house.home.secret("chunks"))
+    call(journal, 1, token, f"under a token {SECRET}")
+    call(journal, 2, pseudonym, f"under a pseudonym {SECRET}")
+    call(journal, 3, BOB, "bob's own words")
+    journal.append(Session(session_id="s-9", at_ns=NOW, user=pseudonym))
+    journal.close()
+    await house.open()
+    try:
+        found = await house.eraser.erase(Whose(user=ALICE), "owner", dry_run=True)
+        assert (found["found"]["spans"], found["found"]["sessions"]) == (4, 1)
+        done = await house.eraser.erase(Whose(user=ALICE), "owner")
+        assert {r["user"] for r in (await rows(house)).values()} == {done["pseudonym"], BOB}
+        assert found_in(house.home.path, SECRET) == []
+        assert prove(house.home.journal).holds
+    finally:
+        await house.stop()

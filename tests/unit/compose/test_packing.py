@@ -113,6 +113,22 @@ def test_files_that_were_changed_are_named(
     assert any(says in problem for problem in done.problems)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["report.html", "manifest.json"])
+def test_a_second_file_of_the_same_name_is_found(tmp_path: Path, journal: Path, name: str) -> None:
+    """One program would show the false page, while the right one behind it is checked and holds."""
+    pack, digest = made(tmp_path, journal)
+    with zipfile.ZipFile(pack) as archive:
+        right = {each: archive.read(each) for each in archive.namelist()}
+    with zipfile.ZipFile(pack, "w") as archive:
+        archive.writestr(name, b"<p>Nothing happened.</p>")
+        for each, data in right.items():
+            archive.writestr(each, data)
+    done = check_pack(pack, None, digest)
+    assert not done.holds
+    assert any("more than once" in problem for problem in done.problems)
+
+
 def _forged(pack: Path, old: str, new: str) -> None:
     """Change a record as somebody would who can compute digests: the manifest fits again."""
     import hashlib

@@ -12,7 +12,14 @@ import pytest
 
 from watchkeeper.engines.recorder import bundle as proofs
 from watchkeeper.engines.recorder import journal as journal_module
-from watchkeeper.engines.recorder.checkpoints import FILE, Checkpointer, Unreadable, line_of, read_lines
+from watchkeeper.engines.recorder.checkpoints import (
+    FILE,
+    Checkpointer,
+    Unreadable,
+    digests_between,
+    line_of,
+    read_lines,
+)
 from watchkeeper.engines.recorder.erasure import Place, erase
 from watchkeeper.engines.recorder.journal import Journal
 from watchkeeper.engines.recorder.segments import heads, segment_path, segments_of
@@ -133,6 +140,20 @@ def test_a_trace_is_proved_without_the_data_directory(house: House) -> None:
     assert (judged.holds, judged.frames, judged.anchored) == (True, 2, (1,))
     payloads = [frame.payload for frame in bundle.frames]
     assert b"words of call 2 " * 20 in payloads and not any(b"call 1 " in (p or b"") for p in payloads)
+
+
+def test_a_trace_is_proved_across_a_start_that_wrote_nothing(house: House) -> None:
+    house.points.write()
+    house.call()
+    for _ in range(2):
+        house.gateway.close()
+        house.gateway = Journal(house.folder, "gateway", KEY)
+    house.call()
+    point = house.points.write()
+    reached = next(each for each in point.reached if each.writer == "gateway")
+    assert [seq for seq, _ in digests_between(house.folder, reached)] == [*range(reached.first_seq, reached.seq + 1)]
+    folder = house.folder / "gateway"
+    assert any(not list(heads(segment_path(folder, number))) for number in segments_of(folder))
 
 
 def test_an_anchor_that_does_not_know_the_checkpoint_does_not_carry_the_proof(house: House) -> None:

@@ -73,6 +73,28 @@ sys.stdin.read()
 """
 
 
+def test_a_secret_that_was_cut_off_is_refused_and_not_used(tmp_path: Path) -> None:
+    """With an empty key, as a crash at the wrong moment left it, every keyed digest could be guessed."""
+    home = Home(tmp_path / "data")
+    (home.path / "secrets" / "chunks.key").write_bytes(b"")
+    with pytest.raises(HomeError, match="has 0 bytes and not 32"):
+        home.secret("chunks")
+
+
+def test_a_secret_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path / "data")
+    link = os.link
+
+    def second(draft: Path, path: Path) -> None:
+        assert not path.exists() and draft.stat().st_size == 32
+        path.write_bytes(b"f" * 32)  # another process, a moment before
+        link(draft, path)
+
+    monkeypatch.setattr(os, "link", second)
+    assert home.secret("cookies") == b"f" * 32
+    assert [each.name for each in (home.path / "secrets").iterdir()] == ["cookies.key"]
+
+
 def test_a_second_process_is_told_who_holds_the_directory(tmp_path: Path) -> None:
     other = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path / "data")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

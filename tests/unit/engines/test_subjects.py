@@ -165,7 +165,9 @@ def test_a_master_key_that_is_none_is_refused(tmp_path: Path, text: str, said: s
         read_master(str(file))
 
 
-@pytest.mark.parametrize("setting", ["5e" * 32, "5E" * 32 + " ", "5e" * 31, "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="])
+@pytest.mark.parametrize(
+    "setting", ["5e" * 32, "5E" * 32 + " ", "5e" * 31, "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="]
+)
 def test_a_master_key_written_into_the_settings_is_refused_and_not_shown(setting: str) -> None:
     with pytest.raises(KeysError, match="itself stands in the settings") as told:
         read_master(setting)

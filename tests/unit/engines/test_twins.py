@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -12,6 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts import dialects
+from watchkeeper.adapters.formats.imported import ImportedSpan
+from watchkeeper.adapters.formats.langfuse import read_rows
 from watchkeeper.adapters.store.known_keys import KnownKeys
 from watchkeeper.adapters.store.memory_log import MemoryLog
 from watchkeeper.engines.recorder.twins import Twins, settled
@@ -187,3 +191,52 @@ def _crowd() -> list[Span]:
             call(5, response_id="made up", **own),
         ]
     return spans
+
+
+def moment(number: int, stage: str, **given: Any) -> Span:
+    """What a framework tells of call 14 at one moment; only its success knows the tokens."""
+    known: dict[str, Any] = {"name": f"backend.openai.chat.{stage}-14", "parent_id": f"{90 + number:016x}"}
+    if stage != "success":
+        known |= {"usage": Usage(), "cost": None}
+    return call(number, **known | given)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))))
+@pytest.mark.parametrize("cuts", [(), (1,), (1, 2)])
+@pytest.mark.parametrize("restart", [False, True])
+def test_moments_of_a_call_that_are_spans_of_their_own_are_one_call(
+    order: tuple[int, ...], cuts: tuple[int, ...], restart: bool
+) -> None:
+    told = {1: moment(1, "start"), 2: moment(2, "success"), 3: moment(3, "finish")}
+    spans = [told[number] for number in order]
+    edges = (0, *cuts, 3)
+    batches = [spans[low:high] for low, high in itertools.pairwise(edges)]
+    log = indexed(batches, restart)
+    assert marks(log) == {1: name(2), 2: None, 3: name(2)}
+    (row,) = answer(log, Costs(by="model"))
+    assert (row["calls"], row["input_tokens"], row["cost_usd"]) == (1, 100, 0.5)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        moment(2, "success", name="backend.openai.chat.success-15"),
+        moment(2, "success", trace_id="b" * 32),
+        moment(2, "success", request_model="claude-3"),
+        moment(2, "success", name="my.chat.success-14"),
+        moment(2, "success", identity=Identity(tenant="other")),
+    ],
+)
+def test_moments_of_other_calls_stay_counted(other: Span) -> None:
+    log = indexed([[moment(1, "start")], [other]])
+    assert marks(log) | marks(log, other.trace_id) == {1: None, 2: None}
+
+
+def test_a_recorded_trace_of_that_framework_counts_each_call_once() -> None:
+    trace = next(line for line in dialects.recorded() if str(json.loads(line)["name"]).startswith("beeai"))
+    spans = [each.span for each in read_rows([(1, trace)]) if isinstance(each, ImportedSpan)]
+    calls = [span for span in spans if span.operation == "chat"]
+    log = indexed([spans])
+    counted = {row["span_id"] for row in _trace(log, spans[0].trace_id) if row["duplicate_of"] is None}
+    numbers = [span.name.rpartition("-")[2] for span in calls if span.span_id in counted]
+    assert sorted(numbers) == sorted({span.name.rpartition("-")[2] for span in calls}) and len(calls) > len(numbers)

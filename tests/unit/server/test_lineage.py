@@ -18,6 +18,7 @@ from watchkeeper.records.record import Record
 from watchkeeper.records.source import Source
 from watchkeeper.server.asgi import App
 from watchkeeper.server.store_app import store_app
+from watchkeeper.server.views.lineage import audit_rows
 
 pytestmark = pytest.mark.anyio
 TEXT = "The cheapest flight to New York on Tuesday is HAT202 at 189 dollars."
@@ -135,3 +136,13 @@ async def test_without_lineage_it_says_so(house: House) -> None:
     app = store_app(house.parts())
     assert (await ask(app, f"/api/v1/lineage/{TRACE}")).status == 501
     assert (await ask(app, f"/ui/traces/{TRACE}/lineage")).status == 404
+
+
+def test_an_act_with_fields_is_told_in_a_line_and_laid_out_below_it() -> None:
+    act = {"at_ns": 1, "act": "settings.changed", "actor": "owner", "subject": "settings"}
+    (told,) = audit_rows([{**act, "detail": '{"old":null,"new":"a1","policies":[{"name":"<b>"},{}]}'}])
+    assert told["brief"] == "new a1, 2 policies"
+    assert '"name": "<b>"' in told["laid_out"]
+    for detail in ("ada", "{not json", None):
+        (plain,) = audit_rows([{**act, "detail": detail}])
+        assert (plain["detail"], plain["laid_out"]) == (detail or "", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,17 @@ class ParquetFile:
         import duckdb
 
         self._path = path
-        self._gathered = path.with_name(path.name + ".gathered")
-        self._gathered.unlink(missing_ok=True)
+        # What is gathered, its log and what spills hold messages: they lie in a folder that nobody else can enter.
+        self._folder = path.with_name(path.name + ".gathered")
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(mode=0o700)
         self._connection: Any = duckdb.connect(
-            str(self._gathered),
+            str(self._folder / "spans.duckdb"),
             config={
                 "threads": "1",
                 "memory_limit": f"{MEMORY_MB}MB",
                 "autoinstall_known_extensions": "false",
-                "temp_directory": str(path.with_name(path.name + ".spill")),
+                "temp_directory": str(self._folder / "spill"),
             },
         )
         types = {field.name: _TYPES[field.type] for field in SHAPES["spans"].fields}
@@ -47,13 +50,15 @@ class ParquetFile:
         appender.flush()
 
     def finish(self) -> None:
-        """Write the file."""
-        place = str(self._path).replace("'", "''")
+        """Write the file, mode 0600."""
+        whole = self._folder / "whole.parquet"
+        place = str(whole).replace("'", "''")
         self._connection.execute(f"COPY spans TO '{place}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 30720)")
+        whole.chmod(0o600)
+        whole.replace(self._path)
         self.abandon()
 
     def abandon(self) -> None:
         """Let go of everything but the finished file."""
         self._connection.close()
-        self._gathered.unlink(missing_ok=True)
-        self._gathered.with_name(self._gathered.name + ".wal").unlink(missing_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -228,7 +228,8 @@ def _connect(dsn: str) -> psycopg.Connection[Any]:
         raise StoreError(f"The address of the cells' PostgreSQL server is none {_HIDDEN}") from None
     except psycopg.Error as error:
         if _may_be_split_wrongly(dsn):
-            raise StoreError(f"The PostgreSQL server of the cells cannot be reached at that address {_HIDDEN}") from None
+            said = f"The PostgreSQL server of the cells cannot be reached at that address {_HIDDEN}"
+            raise StoreError(said) from None
         raise StoreError(
             f"The PostgreSQL server of the cells cannot be reached: {_said(error)}. Check its address and that it runs."
         ) from error

@@ -11,8 +11,8 @@ Method
     that moved by different numbers are another tokenizer, and a few that moved may be glitches, for which an exact
     binomial test at 0.0001 allows `glitches` of the probes.
 
-    Measured on 500 simulated weeks of 20 probes, each counted four times, without a change and with 1% of the counts off
-    by accident: none raised an alert (at most 0.6% do, at 95% confidence). A swap that moved each count by 3% to 13%
+    Measured on 500 simulated weeks of 20 probes, each counted four times, without a change and with 1% of the counts
+    off by accident: none raised an alert (at most 0.6% do, at 95% confidence). A swap that moved each count by 3% to 13%
     was found and named as a tokenizer in all of 500, and a frame of 7 tokens found and named as one in all of 500.
 
 Limits

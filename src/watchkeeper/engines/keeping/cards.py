@@ -59,7 +59,7 @@ class Card(Record):
     """One segment. Times are when its records came in; `needs` maps a writer to its oldest segment that is needed.
 
     `loose_bytes` is what was erased and still lies in the file, as far as it is known;
-    `concealed` says that names were replaced by pseudonyms.
+    `named_ns` is when the oldest record came in whose names were not looked at for pseudonyms; None is `oldest_ns`.
     """
 
     writer: str
@@ -76,7 +76,7 @@ class Card(Record):
     needs: dict[str, int] = {}
     stage: str = Stage.WHOLE
     loose_bytes: int = 0
-    concealed: bool = False
+    named_ns: int | None = None
 
     @property
     def erased(self) -> int:
@@ -278,9 +278,9 @@ class Cards:
         """Read a segment and make its card anew, in the stage in which it was."""
         before = self._cards.get((writer, segment))
         stage = Stage.WHOLE if before is None else Stage(before.stage)
-        concealed = before is not None and before.concealed
+        named_ns = None if before is None else before.named_ns
         card, references = _read(self._journal / writer, writer, segment, self._times)
-        card = msgspec.structs.replace(card, stage=stage, concealed=concealed)
+        card = msgspec.structs.replace(card, stage=stage, named_ns=named_ns)
         self.put(card, references)
         return card
 

@@ -204,15 +204,18 @@ class Keeper:
                 break
             try:
                 async with self._others.turn:
-                    done.append(await concealer.conceal(self.cards.get(card.writer, card.segment), now_ns))
+                    concealed = await concealer.conceal(self.cards.get(card.writer, card.segment), now_ns)
             except Corrupt as error:
                 _log.error("segment %d of %s is damaged and stays as it is: %s", card.segment, card.writer, error)
                 self.cards.damaged[card.writer] = str(error)
                 continue
+            if not concealed.frames:
+                continue
+            done.append(concealed)
             self._others.changed(card.writer, card.segment)
             self._others.packed()
             await asyncio.sleep(PAUSE_S)
-        if any(each.frames for each in done):
+        if done:
             await self._index.compact()
         return done
 
@@ -269,7 +272,7 @@ class Keeper:
             left = [card.oldest_ns for card in self.cards.all() if card.frames and before(card.stage, stage)]
             for table in tables:
                 await self._index.remove(table, before_ns=min([now_ns - age_ns, *left]))
-        if any(not before(each.stage, Stage.FIELDS) for each in done):
+        if any(not before(each.stage, Stage.FIELDS) or each.quieted for each in done):
             await self._index.compact()
 
     def _anything_due(self, now_ns: int, used: int) -> bool:

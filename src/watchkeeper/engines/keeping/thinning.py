@@ -37,6 +37,7 @@ from watchkeeper.queries.filters import columns
 from watchkeeper.queries.select import Among, Select
 from watchkeeper.queries.timespan import FAR_NS
 from watchkeeper.records.kept import Kept, Stage
+from watchkeeper.records.logged import Logged
 from watchkeeper.records.record import Record, unpack
 from watchkeeper.records.span import Span
 
@@ -58,6 +59,10 @@ class Exports(Protocol):
         """Trace id, span id and time (unix ns) of each item."""
         ...
 
+    def records(self, payload: bytes, came_ns: int) -> Iterable[Record]:
+        """What the index has of an export."""
+        ...
+
     def owner(self, payload: bytes) -> str:
         """Whose it is, as the journal names owners."""
         ...
@@ -68,7 +73,7 @@ class Exports(Protocol):
 
 
 class Thinned(Record):
-    """What one segment went through."""
+    """What one segment went through; `quieted` counts log records that lost their text."""
 
     writer: str
     segment: int
@@ -78,6 +83,7 @@ class Thinned(Record):
     kept_traces: int = 0
     frames: int = 0
     rewritten: int = 0
+    quieted: int = 0
     freed_bytes: int = 0
     oldest_ns: int = 0
     youngest_ns: int = 0
@@ -124,10 +130,14 @@ class Thinner:
         if stage is Stage.SAMPLED and inside.traces:
             chosen = await self._chooser.choose(inside.traces, inside.since_ns, inside.until_ns)
             await asyncio.to_thread(self._note, chosen, now_ns)
+        quieted = 0
+        if stage in (Stage.SAMPLED, Stage.BODIES) and FrameKind.OTLP_LOGS.name.lower() in card.amounts:
+            quieted = await self._unindex_logs(card, chosen)
         if not before(stage, Stage.FIELDS):
             await self._unindex(card, stage, inside)
         done = await asyncio.to_thread(self._carry_out, card, stage, why, inside, chosen, now_ns)
-        return await asyncio.to_thread(self._close, done, why, now_ns)
+        thinned = await asyncio.to_thread(self._close, done, why, now_ns)
+        return msgspec.structs.replace(thinned, quieted=quieted)
 
     def _look(self, card: Card, stage: Stage) -> _Inside:
         traces: set[str] = set()
@@ -187,6 +197,28 @@ class Thinner:
             ]
             if mine:
                 await self._index.remove("spans", keys=mine)  # type: ignore[arg-type]
+
+    async def _unindex_logs(self, card: Card, chosen: Mapping[str, Chosen]) -> int:
+        """Take the rows of log records out that lose their text: without it a record has another id and row."""
+        keys = await asyncio.to_thread(self._quieted, card, chosen)
+        for at in range(0, len(keys), KEYS_AT_ONCE):
+            await self._index.remove("logs", keys=keys[at : at + KEYS_AT_ONCE])
+        return len(keys)
+
+    def _quieted(self, card: Card, chosen: Mapping[str, Chosen]) -> list[tuple[str, ...]]:
+        exports = self._exports[FrameKind.OTLP_LOGS]
+        gone: set[tuple[str, ...]] = set()
+        for frame in self._frames(card):
+            if frame.head.kind != FrameKind.OTLP_LOGS:
+                continue
+            stays = exports.strip(frame.payload, frame.head.at_ns, "bodies", chosen.__contains__)
+            if stays is not None:
+                was, is_now = (
+                    {(each.log_id,) for each in exports.records(payload, frame.head.at_ns) if isinstance(each, Logged)}
+                    for payload in (frame.payload, stays)
+                )
+                gone |= was - is_now
+        return sorted(gone)
 
     def _rests_here(self, card: Card, stage: Stage, writer: str, segment: int) -> bool:
         """Whether a row's frame lies in this segment, or lay in one that has come as far already."""

@@ -24,6 +24,10 @@ _CODE = re.compile(r"[a-z][a-z_-]{0,23}")
 """A label of this form is a category; anything else may be somebody's words."""
 
 
+Aliases = Callable[[str, str], frozenset[str]]
+"""What may stand for a user's name in the record, given the tenant and the name."""
+
+
 class Whose(Record):
     """What is to be erased: all of a user (of one tenant, or of all), a session, a trace, or a key. Exactly one."""
 
@@ -51,8 +55,11 @@ class Whose(Record):
 class Circle:
     """What belongs to somebody: their own records, and the work around them that names nobody else."""
 
-    def __init__(self, whose: Whose) -> None:
-        self.whose = whose
+    def __init__(self, whose: Whose, aliases: Aliases | None = None) -> None:
+        """`aliases` says what stands for a tenant's user where a token or pseudonym was put in place of the name."""
+        self.whose, self._aliases = whose, aliases
+        self._known: dict[str, frozenset[str]] = {}
+        self.names: set[str] = {whose.user} if whose.user else set()
         self.traces: set[str] = {whose.trace} if whose.trace else set()
         self.sessions: set[str] = {whose.session} if whose.session else set()
         self.spans: set[str] = set()
@@ -63,6 +70,8 @@ class Circle:
     @cached_property
     def mark(self) -> bytes:
         """Bytes that stand in every frame with somebody's own spans; empty where no bytes are sure to."""
+        if self._aliases is not None and self.whose.user is not None:
+            return b""
         named = self.whose.user or self.whose.session or self.whose.key or ""
         return named.encode() if named.isascii() and not set(named) & set('"\\/') else b""
 
@@ -70,12 +79,25 @@ class Circle:
         """Whether an identity is the one meant."""
         whose = self.whose
         if whose.user is not None:
-            return identity.user == whose.user and whose.tenant in (None, identity.tenant)
+            return self._meant(identity.user, identity.tenant) and whose.tenant in (None, identity.tenant)
         if whose.session is not None:
             return identity.session == whose.session
         if whose.key is not None:
             return identity.key == whose.key
         return trace_id == whose.trace
+
+    def _meant(self, user: str | None, tenant: str) -> bool:
+        """Whether a name is the user's own, or one that stands for it."""
+        if user is None or user == self.whose.user:
+            return user is not None
+        if self._aliases is None or self.whose.user is None:
+            return False
+        if tenant not in self._known:
+            self._known[tenant] = self._aliases(tenant, self.whose.user)
+        if user not in self._known[tenant]:
+            return False
+        self.names.add(user)
+        return True
 
     def widen(self, span: Span) -> None:
         """Learn from a span that is somebody's own which traces and sessions are."""
@@ -85,6 +107,7 @@ class Circle:
         self.spans.add(span.span_id)
         if self.whose.user is not None:
             self.owners.add(span.identity.owner)
+            self.owners.add(Identity(tenant=span.identity.tenant, user=self.whose.user).owner)
         if self.whose.user is not None and span.identity.session:
             self.sessions.add(span.identity.session)
 
@@ -105,12 +128,10 @@ class Circle:
                 or record.subject_id in self.traces
                 or record.subject_id in self.sessions
                 or record.subject_id in self.spans
-                or (record.subject_kind == "user" and record.subject_id == self.whose.user)
+                or (record.subject_kind == "user" and record.subject_id in self.names)
             )
         if isinstance(record, Session):
-            return record.session_id in self.sessions or (
-                self.whose.user is not None and record.user == self.whose.user
-            )
+            return record.session_id in self.sessions or record.user in self.names
         if isinstance(record, Case):
             return record.attributes.get("trace_id") in self.traces or record.case_id.rpartition("/")[2] in self.traces
         return False

@@ -196,14 +196,11 @@ def digests_between(folder: Path, reached: Reached) -> list[tuple[int, bytes]]:
     """Sequence numbers and digests of the frames of a checkpoint's tree; raises `Corrupt` if one is gone."""
     found: list[tuple[int, bytes]] = []
     numbers = [number for number in segments_of(folder / reached.writer) if number <= reached.segment]
-    for number in reversed(numbers):
-        here = [
-            (head.seq, head.digest)
-            for _, head in _heads(segment_path(folder / reached.writer, number), SEGMENT_HEAD.size)
-            if reached.first_seq <= head.seq <= reached.seq
-        ]
-        found[:0] = here
-        if not here or here[0][0] == reached.first_seq:
+    for number in reversed(numbers if reached.first_seq <= reached.seq else ()):
+        heads = [head for _, head in _heads(segment_path(folder / reached.writer, number), SEGMENT_HEAD.size)]
+        found[:0] = [(each.seq, each.digest) for each in heads if reached.first_seq <= each.seq <= reached.seq]
+        # A start and a stop leave a segment without frames: it says nothing of what stands before it.
+        if heads and heads[0].seq <= reached.first_seq:
             break
     if len(found) != reached.seq - reached.first_seq + 1:
         raise Corrupt(f"frames {reached.first_seq} to {reached.seq} of {reached.writer} are not all in the journal")

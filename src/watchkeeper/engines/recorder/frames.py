@@ -282,14 +282,15 @@ def read_head(data: bytes | memoryview, at: int = 0) -> Head:
         raise Corrupt(f"a frame claims {stored} stored bytes, more than any frame may have")
     digest = hashlib.blake2b(raw[:_COVERED], digest_size=32).digest()
     sealed = bool(flags & _SEALED)
-    return Head(kind, codec, owner, seq, at_ns, previous, commitment, address, plain, stored, fields[13], digest, sealed)
+    crc = fields[13]
+    return Head(kind, codec, owner, seq, at_ns, previous, commitment, address, plain, stored, crc, digest, sealed)
 
 
 def read_payload(data: bytes | memoryview, head: Head, at: int = 0, check: bool = True) -> bytes:
     """The plain payload of the frame at `at`; with `check`, its commitment is verified too.
 
-    Raises `Torn` when the bytes end within it, `Erased` when it was erased, `sealing.NoKey` when it is sealed and its key
-    is not at hand, and `Corrupt` when checksum, compression or commitment do not hold.
+    Raises `Torn` when the bytes end within it, `Erased` when it was erased, `sealing.NoKey` when it is sealed and its
+    key is not at hand, and `Corrupt` when checksum, compression or commitment do not hold.
     """
     begin = at + HEAD.size
     end = begin + SALT_BYTES + head.stored_bytes

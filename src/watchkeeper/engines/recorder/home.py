@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -17,6 +18,7 @@ from watchkeeper.records.record import Record
 FORMAT = 2
 LOCK_ATTEMPTS = 20
 LOCK_PAUSE_S = 0.02
+SECRET_BYTES = 32
 
 
 class HomeError(RuntimeError):
@@ -84,19 +86,19 @@ class Home:
         """A secret of 32 random bytes that lives in this data directory only; made on first use, mode 0600."""
         path = self.path / "secrets" / f"{name}.key"
         try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            fresh = secrets.token_bytes(32)
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(fresh)
-                file.flush()
-                os.fsync(file.fileno())
-            return fresh
+            if not path.exists():
+                _make_secret(path)
+            found = path.read_bytes()
         except PermissionError as error:
             raise HomeError(
                 f"the secret {path} cannot be read: run as the user who owns the data directory."
             ) from error
+        if len(found) != SECRET_BYTES:
+            raise HomeError(
+                f"the secret {path} has {len(found)} bytes and not {SECRET_BYTES}: it was cut off or changed. Put the "
+                "one of a backup back; with another one, what was recorded under it is not found again."
+            )
+        return found
 
     def lock(self, address: str | None = None) -> Holder:
         """Hold the data directory for this process until `unlock`; raises `HomeError` naming who has it."""
@@ -187,6 +189,21 @@ class Home:
         draft = marker.with_suffix(".new")
         draft.write_text(json.dumps({"format": FORMAT, "created_ns": time.time_ns()}) + "\n")
         draft.replace(marker)
+
+
+def _make_secret(path: Path) -> None:
+    """Make a secret that appears whole or not at all; where another process was first, its own is left."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _read_format(marker: Path) -> int:

@@ -17,14 +17,14 @@ from typing import NamedTuple, Protocol
 from watchkeeper.engines.recorder.batches import BatchReader, Decoder, Read
 from watchkeeper.engines.recorder.frames import FrameKind
 from watchkeeper.engines.recorder.lag import Lag, lag_of
-from watchkeeper.engines.recorder.segments import segments_of, writers_of
+from watchkeeper.engines.recorder.segments import segment_path, segments_of, writers_of
 from watchkeeper.kinds.ports import Batch, Log, Watermark
 from watchkeeper.records.record import Record
 
 __all__ = ["Decoder", "Ingester", "Progress", "Settler"]
 
 POLL_S = 0.15
-"""Between two rounds that were up to date; each batch has a price of its own, so what comes meanwhile goes in as one."""
+"""Between two rounds that were up to date: a batch has a price of its own, so what comes meanwhile goes in as one."""
 RETRY_S = 1.0
 BEHIND_BATCHES = 3
 """So many full batches one after the other, and decoding gets a process of its own."""
@@ -139,7 +139,8 @@ class Ingester:
             await self.rest()
 
     async def drain(self) -> Progress:
-        """Index everything appended so far."""
+        """Index everything appended so far; what is appended meanwhile is not waited for."""
+        ends = await asyncio.to_thread(_ends, self._folder)
         frames = records = duplicates = 0
         while True:
             progress = await self.round()
@@ -147,7 +148,14 @@ class Ingester:
             duplicates += progress.duplicates
             if progress.frames == 0:
                 await self.rest()
-                return Progress(frames, records, duplicates)
+            elif not self._reached(ends):
+                continue
+            return Progress(frames, records, duplicates)
+
+    def _reached(self, ends: Mapping[str, tuple[int, int]]) -> bool:
+        """Whether every writer's journal is indexed to these ends."""
+        marks = self._marks or {}
+        return all(name in marks and (marks[name].segment, marks[name].offset) >= end for name, end in ends.items())
 
     async def round(self) -> Progress:
         """Index one batch of each writer."""
@@ -273,3 +281,13 @@ async def _ended(task: asyncio.Task[Read]) -> None:
     await asyncio.wait((task,))
     if not task.cancelled():
         task.exception()
+
+
+def _ends(folder: Path) -> dict[str, tuple[int, int]]:
+    """The last segment of every writer, and how long it is now."""
+    ends = {}
+    for writer in writers_of(folder):
+        numbers = segments_of(folder / writer)
+        if numbers:
+            ends[writer] = (numbers[-1], segment_path(folder / writer, numbers[-1]).stat().st_size)
+    return ends

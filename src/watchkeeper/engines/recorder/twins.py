@@ -7,7 +7,9 @@ that passed it on, or by a wrapper around another wrapper. Two spans are the sam
   door, service and instrumentation scope: one of them reports a call once, so equal ids from it are made-up ids); or
 - one is the direct parent of the other, both are model calls of the same operation and a compatible model, their
   response ids agree where both are known, and the parent has no other such child. A call with several calls below it
-  (tries of a router, for example) repeats them and is no call of its own.
+  (tries of a router, for example) repeats them and is no call of its own; or
+- both are moments of one call that a framework tells as spans of their own (`backend.openai.chat.start-14`, then
+  `.success-14` and `.finish-14`): in one trace, of one name but for the moment, with one number.
 
 The one that tells most is the primary; the others get its name in `duplicate_of`, as a new revision of their row. The
 choice depends on the spans alone and not on their order, so it is the same whichever came first and after a rebuild.
@@ -19,8 +21,9 @@ an hour around the call; a filter keeps all others from being looked up, and rem
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -39,6 +42,7 @@ MOST_LOOKED_UP = 2_000
 MOST_ROUNDS = 3
 CALLS = (Operation.CHAT.value, Operation.COMPLETION.value, Operation.EMBEDDINGS.value)
 _SHORTEST_MODEL = 3
+_MOMENT = re.compile(r"(?P<call>backend(?:\.[\w-]+)+)\.(?:start|success|error|finish)-(?P<number>\d+)")
 Key = tuple[str, str]
 
 
@@ -105,10 +109,8 @@ class Twins:
         paired: list[Span] = []
         parents, children = self._parents, self._children
         for key, span in calls.items():
-            if span.response_id is not None:
-                name = f"{span.identity.tenant}\x1f{span.response_id}"
-                if named.setdefault(name, span) is not span:
-                    paired.append(span)
+            told = _told_names(span.identity.tenant, span.response_id, span.trace_id, span.name)
+            paired += [span for name in told if named.setdefault(name, span) is not span]
             above = (span.trace_id, span.parent_id or "")
             if above in calls:
                 paired.append(span)
@@ -133,7 +135,7 @@ class Twins:
 
     async def _recall(self) -> None:
         """After a start: what the index knows of the latest calls."""
-        names = ("tenant", "response_id", "trace_id", "span_id", "parent_id", "start_ns")
+        names = ("tenant", "response_id", "trace_id", "name", "span_id", "parent_id", "start_ns")
         known = Select(
             table="spans",
             since_ns=0,
@@ -144,8 +146,8 @@ class Twins:
             limit=READ_AT_START,
         )
         rows = (await self._index.select(known)).rows
-        self._ids[-1].sift({f"{row[0]}\x1f{row[1]}" for row in rows if row[1] is not None})
-        for _, _, trace_id, span_id, parent, _ in reversed(rows):
+        self._ids[-1].sift({name for row in rows for name in _told_names(*row[:4])})
+        for _, _, trace_id, _, span_id, parent, _ in reversed(rows):
             self._remember((str(trace_id), str(span_id)), None if parent is None else str(parent))
         self._ready = True
 
@@ -221,7 +223,7 @@ def _groups(calls: Sequence[Span]) -> tuple[list[list[Span]], list[tuple[Span, S
             number = root[number] = root[root[number]]
         return number
 
-    for one, other in _of_one_id(ordered):
+    for one, other in (*_of_one_id(ordered), *_moments(ordered)):
         root[find(place[_key(one)])] = find(place[_key(other)])
     below: dict[Key, list[Span]] = {}
     for span in ordered:
@@ -239,6 +241,32 @@ def _groups(calls: Sequence[Span]) -> tuple[list[list[Span]], list[tuple[Span, S
     for number, span in enumerate(ordered):
         groups.setdefault(find(number), []).append(span)
     return [group for group in groups.values() if len(group) > 1], repeated
+
+
+def _told_names(tenant: object, response_id: object, trace_id: object, name: object) -> Iterator[str]:
+    """What spans of one call have in common: the response's id, and the call of which they tell a moment."""
+    if response_id is not None:
+        yield f"{tenant}\x1f{response_id}"
+    if (call := _call_of(str(name))) is not None:
+        yield f"{trace_id}\x1f{call}"
+
+
+def _call_of(name: str) -> str | None:
+    """The call of which a span of this name tells a moment."""
+    found = _MOMENT.fullmatch(name)
+    return None if found is None else f"{found['call']}-{found['number']}"
+
+
+def _moments(ordered: Sequence[Span]) -> list[tuple[Span, Span]]:
+    """Pairs of spans that tell moments of one call."""
+    first: dict[tuple[str, str, str], Span] = {}
+    pairs = []
+    for span in ordered:
+        if (call := _call_of(span.name)) is not None:
+            known = first.setdefault((span.identity.tenant, span.trace_id, call), span)
+            if known is not span and known.operation == span.operation and _compatible(known.model, span.model):
+                pairs.append((span, known))
+    return pairs
 
 
 def _of_one_id(ordered: Sequence[Span]) -> list[tuple[Span, Span]]:

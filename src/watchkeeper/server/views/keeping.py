@@ -161,7 +161,7 @@ def _rules(plan: Plan) -> tuple[Rule, ...]:
         Rule(name="Spans", value=_length(rules.metadata_ns)),
         Rule(name="Everything else", value=_length(rules.records_ns)),
         Rule(name="Never for the disk cap's sake", value=f"younger than {_length(rules.floor_ns)}"),
-        Rule(name="Rules", value=plan.version),
+        Rule(name="Digest of these rules", value=plan.version),
     )
 
 
@@ -180,7 +180,9 @@ def _length(length_ns: int | None) -> str:
     if length_ns is None:
         return "for ever"
     days = length_ns / DAY_NS
-    return f"{days:.3g} days" if days >= 2 else f"{24 * days:.3g} hours"
+    if days < 2:
+        return f"{24 * days:.3g} hours"
+    return f"{days:,.0f} days" if days >= 10 else f"{days:.3g} days"
 
 
 def _size(size_bytes: int) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
+
 from watchkeeper.records.record import Record
 from watchkeeper.records.source import SIGHTED, Seen, Source
-from watchkeeper.server.views.wording import UNKNOWN
+from watchkeeper.server.views.wording import UNKNOWN, pretty
 from watchkeeper.server.visible import visible
 
 FOUND = {
@@ -21,6 +24,7 @@ FOUND = {
     Seen.PENDING: "not looked for yet",
 }
 SHOWN_CHARS = 1_200
+LAID_OUT_CHARS = 20_000
 
 
 class SourceRow(Record):
@@ -156,7 +160,27 @@ def audit_rows(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "act": visible(str(item["act"])),
             "actor": visible(str(item["actor"])),
             "subject": visible(str(item["subject"])),
-            "detail": visible(str(item["detail"] or ""))[:SHOWN_CHARS],
+            **_detail(str(item["detail"] or "")),
         }
         for item in items
     ]
+
+
+def _detail(text: str) -> dict[str, str]:
+    """The detail of an act; one that is an object is laid out, below the names of its fields."""
+    fields: Mapping[str, Any] = {}
+    if text.startswith("{"):
+        with contextlib.suppress(msgspec.DecodeError):
+            fields = msgspec.json.decode(text, type=dict[str, Any])
+    told = {name: each for name, each in fields.items() if each not in (None, [], {})}
+    return {
+        "detail": visible(text)[:SHOWN_CHARS],
+        "brief": ", ".join(_brief(name, each) for name, each in told.items())[:SHOWN_CHARS],
+        "laid_out": pretty(text)[:LAID_OUT_CHARS] if told else "",
+    }
+
+
+def _brief(name: str, value: Any) -> str:
+    if isinstance(value, str | int | float):
+        return visible(f"{name} {value}"[:80])
+    return visible(f"{len(value)} {name}" if isinstance(value, Sequence) else name)

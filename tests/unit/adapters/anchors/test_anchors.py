@@ -54,7 +54,7 @@ async def test_a_token_in_the_upstreams_url_is_not_told(tmp_path: Path) -> None:
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\necho \"cannot reach 'https://bot:quiet-secret@git.example/a'\" >&2\nexit 1\n")
     hook.chmod(0o700)
-    with pytest.raises(NotAnchored, match="https://git.example/a") as told:
+    with pytest.raises(NotAnchored, match=r"https://git\.example/a") as told:
         await GitAnchor(tmp_path).keep(POINT, b"one\n")
     assert "quiet-secret" not in str(told.value)
 

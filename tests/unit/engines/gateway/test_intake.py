@@ -19,6 +19,7 @@ from watchkeeper.capabilities.policies.budget import Budget
 from watchkeeper.capabilities.policies.loop import Loop
 from watchkeeper.engines.decide.chain import Chain
 from watchkeeper.engines.decide.link import Link
+from watchkeeper.engines.gateway.errors import Refusal
 from watchkeeper.engines.gateway.intake import PATHS, Intake, TraceFormat
 from watchkeeper.engines.gateway.keys import KeyRing
 from watchkeeper.engines.recorder.frames import RECORD_KINDS, FrameKind
@@ -302,6 +303,18 @@ async def test_a_key_is_asked_for_bound_and_kept_apart(tmp_path: Path) -> None:
     (span,) = otlp.decode(kept).spans
     assert (span.identity.tenant, span.identity.user, span.identity.key) == ("acme", "bot", made.key.key_id)
     assert made.secret.encode() not in kept
+
+
+async def test_where_a_key_is_needed_the_form_of_the_owners_token_opens_nothing(tmp_path: Path) -> None:
+    """A gRPC door beyond loopback has no front before it, which would have compared the token."""
+    house = House(tmp_path)
+    made = await house.keys.create("ci", tenant="acme")
+    for shown in ({}, {b"x-watchkeeper-key": b"wko-guessed"}, {b"authorization": b"Bearer wko-guessed"}):
+        with pytest.raises(Refusal) as refused:
+            await house.intake.identify(shown, needs_key=True)
+        assert refused.value.status == 401
+    found = await house.intake.identify({b"x-watchkeeper-key": made.secret.encode()}, needs_key=True)
+    assert found.tenant == "acme"
 
 
 async def test_decide_rules_on_tool_calls_over_their_run(house: House) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.planted import found_in
@@ -14,11 +15,13 @@ from tests.unit.engines.keeping.scene import Scene, big
 from watchkeeper.adapters.formats import otlp_wire
 from watchkeeper.compose.keeping import pseudonyms_of
 from watchkeeper.compose.store import StoreHouse, rebuild_index
+from watchkeeper.engines.keeping.cards import Card
 from watchkeeper.engines.keeping.concealing import due
-from watchkeeper.engines.keeping.rules import Rules
+from watchkeeper.engines.keeping.rules import DAY_NS, Rules
 from watchkeeper.engines.recorder.frames import FrameKind
 from watchkeeper.engines.recorder.verify import prove
 from watchkeeper.queries.explorer import Spans
+from watchkeeper.queries.timespan import FAR_NS
 from watchkeeper.records.decision import Decision
 from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.finding import Finding
@@ -60,9 +63,7 @@ def fill(scene: Scene) -> None:
         "traceId": "ab" * 16, "spanId": "cd" * 8, "name": "chat", "startTimeUnixNano": str(now),
         "endTimeUnixNano": str(now + 5), "attributes": attributes,
     }  # fmt: skip
-    export = otlp_wire.from_json(
-        b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + json.dumps(span).encode() + b"]}]}]}"
-    )
+    export = otlp_wire.from_json(b'{"resourceSpans":[{"scopeSpans":[{"spans":[' + json.dumps(span).encode() + b"]}]}]}")
     traffic.journal.append_raw(FrameKind.OTLP, otlp_wire.stamp(export, now, Identity(tenant="acme")))
     traffic.journal.append(
         Decision(
@@ -98,6 +99,11 @@ async def test_after_the_time_no_file_holds_the_name_and_figures_per_user_stay(s
         assert {step.why for step in (await house.keeper.plan()).due} == {"identities"}
         done = await house.keeper.run()
         assert {each.why for each in done} == {"identities"}
+        house.journal()._roll()
+        await house.ingester.drain()
+        done = await house.keeper.run()
+        renamed = [each.rewritten for each in done if each.why == "identities"]
+        assert renamed == [1], "telemetry that was written anew, once its segment is sealed"
         await house.ingester.drain()
         names = pseudonyms_of(scene.config, scene.home)
         after = await users(house)
@@ -119,11 +125,12 @@ async def test_what_is_younger_keeps_its_name(scene: Scene) -> None:
         assert ALICE in (await users(house)).values()
 
 
-async def test_only_segments_whose_bodies_went_are_due(scene: Scene) -> None:
-    fill(scene)
-    scene.clock.days(200)
-    async with scene.house() as house:
-        await house.keeper.plan()
-        card = house.keeper.cards.sealed()[0]
-        assert card.stage == "whole"
-        assert not due(card, Rules(identities_ns=1), scene.clock.now_ns)
+def test_a_segment_is_due_when_all_of_it_is_or_some_for_a_day() -> None:
+    card = Card(
+        writer="w", segment=1, size=1, frames=2, first_seq=1, last_seq=2, previous="", last_digest="",
+        oldest_ns=0, youngest_ns=2 * DAY_NS, amounts={},
+    )  # fmt: skip
+    rules = Rules(identities_ns=10 * DAY_NS)
+    assert [days for days in range(9, 14) if due(card, rules, days * DAY_NS)] == [11, 12, 13]
+    assert not due(msgspec.structs.replace(card, named_ns=FAR_NS), rules, 13 * DAY_NS), "looked through"
+    assert not due(card, Rules(), 13 * DAY_NS), "for ever, unless it is set"

@@ -9,7 +9,7 @@ import pytest
 
 from watchkeeper.config import ConfigError, load
 from watchkeeper.engines.keeping.rules import DAY_NS
-from watchkeeper.engines.keeping.settings import Retention, Sampling, rules_of
+from watchkeeper.engines.keeping.settings import Retention, Sampling, SettingProblem, rules_of
 from watchkeeper.records.kept import Stage
 
 
@@ -72,3 +72,13 @@ def test_without_sampling_bodies_stay_until_their_own_time() -> None:
 
 def test_other_rules_have_another_version() -> None:
     assert rules_of(Sampling(), Retention()).version != rules_of(Sampling(share=0.03), Retention()).version
+
+
+def test_names_may_go_with_the_bodies_or_later_and_not_before() -> None:
+    rules = rules_of(Sampling(), Retention(identities="90d", identity_fields=("user", "session")))
+    assert (rules.identities_ns, rules.identity_fields) == (90 * DAY_NS, ("session", "user"))
+    assert rules_of(Sampling(), Retention()).identities_ns is None
+    with pytest.raises(SettingProblem, match="bodies may hold names"):
+        rules_of(Sampling(), Retention(identities="89d"))
+    with pytest.raises(SettingProblem, match="expected some of user, session"):
+        rules_of(Sampling(), Retention(identities="90d", identity_fields=("tenant",)))

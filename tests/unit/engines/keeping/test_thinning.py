@@ -9,14 +9,19 @@ from typing import Any
 
 import pytest
 
+from tests.planted import found_in
 from tests.unit.engines.keeping.scene import DAY_NS, Scene, big
+from watchkeeper.adapters.formats import otlp_logs, otlp_wire
 from watchkeeper.compose.payloads import Gone
 from watchkeeper.compose.store import StoreHouse
+from watchkeeper.engines.recorder.frames import FrameKind
 from watchkeeper.engines.recorder.verify import prove
 from watchkeeper.queries.explorer import Trace
+from watchkeeper.queries.logs import Logs
 from watchkeeper.queries.tables import record_of
 from watchkeeper.records.decision import deny
 from watchkeeper.records.effect import Effect
+from watchkeeper.records.identity import Identity
 from watchkeeper.records.score import Score
 from watchkeeper.records.span import Span
 
@@ -262,6 +267,30 @@ async def test_stages_come_in_order(scene: Scene, days: float, stage: str, previ
         assert len(scores) == 1, "what people and scorers said outlives the spans"
     assert prove(scene.home.journal).holds
     assert DAY_NS
+
+
+async def test_a_log_record_loses_its_preview_in_the_index_with_its_body(scene: Scene) -> None:
+    def record(trace: str, text: str) -> dict[str, Any]:
+        return {"timeUnixNano": str(scene.clock.now_ns), "traceId": trace, "spanId": "cd" * 8, "body": text_of(text)}
+
+    def text_of(text: str) -> dict[str, Any]:
+        return {"stringValue": text}
+
+    kept = scene.traffic.call(said("failed"), status="error")
+    records = [record("ab" * 16, "PLANTED-0815 was said"), record(kept, "and this stays")]
+    body = {"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}
+    payload = otlp_logs.from_json(json.dumps(body).encode())
+    scene.traffic.journal.append_raw(FrameKind.OTLP_LOGS, otlp_wire.stamp(payload, scene.clock.now_ns, Identity()))
+    scene.traffic.seal()
+    async with scene.house() as house:
+        assert found_in(scene.home.path, "PLANTED-0815")
+        scene.clock.days(8)
+        assert [each.quieted for each in await house.keeper.run()] == [1]
+        await house.ingester.drain()
+        rows = (await house.reader.ask(Logs())).items
+        assert sorted(row["preview"] for row in rows) == ["", "and this stays"], "one row each, before and after"
+        assert found_in(scene.home.path, "PLANTED-0815") == []
+    assert prove(scene.home.journal).holds
 
 
 def _scores() -> Any:
