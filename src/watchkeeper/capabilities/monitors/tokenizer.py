@@ -12,8 +12,8 @@ Method
     binomial test at 0.0001 allows `glitches` of the probes.
 
     Measured on 500 simulated weeks of 20 probes, each counted four times, without a change and with 1% of the counts
-    off by accident: none raised an alert (at most 0.6% do, at 95% confidence). A swap that moved each count by 3% to 13%
-    was found and named as a tokenizer in all of 500, and a frame of 7 tokens found and named as one in all of 500.
+    off by accident: none raised an alert (at most 0.6% do, at 95% confidence). A swap that moved each count by 3% to
+    13% was found and named as a tokenizer in all of 500, and a frame of 7 tokens found and named as one in all of 500.
 
 Limits
     Without repeated prompts it sees nothing, and three are the fewest that prove anything. It reads recorded requests
