@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from watchkeeper.adapters.formats import otlp_logs
@@ -23,6 +23,7 @@ from watchkeeper.records.record import as_json
 from watchkeeper.records.span import Origin, Span
 
 LOOK_EVERY_S = 30.0
+YIELD_EVERY_S = 3.0
 _NICENESS = 19
 _log = logging.getLogger("watchkeeper.search")
 
@@ -60,8 +61,9 @@ def _owner(record: Logged) -> Span:
 class Searching:
     """Searches in payloads for the API, and keeps the files for it up to date."""
 
-    def __init__(self, home: Home) -> None:
-        self._home, self._grams = home, grams_of(home)
+    def __init__(self, home: Home, busy: Callable[[], bool] = lambda: False) -> None:
+        """`busy` says that there is more urgent work for the processor; nothing is prepared meanwhile."""
+        self._home, self._grams, self._busy = home, grams_of(home), busy
         self._search = PayloadSearch(home.journal, self._grams, told)
         self._turn = asyncio.Semaphore(1)
 
@@ -75,7 +77,7 @@ class Searching:
         while not stopping.is_set():
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(self._grams.tidy)
-                if await asyncio.to_thread(self._grams.missing):
+                if await asyncio.to_thread(self._grams.missing) and not await asyncio.to_thread(self._busy):
                     await self._prepare(stopping)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), LOOK_EVERY_S)
@@ -85,7 +87,10 @@ class Searching:
             sys.executable, "-m", "watchkeeper.compose.searching", str(self._home.path), stdin=asyncio.subprocess.PIPE
         )
         ended, stopped = asyncio.create_task(child.wait()), asyncio.create_task(stopping.wait())
-        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        while not ended.done() and not stopped.done():
+            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED, timeout=YIELD_EVERY_S)
+            if await asyncio.to_thread(self._busy):
+                break
         stopped.cancel()
         if child.returncode is None:
             child.terminate()

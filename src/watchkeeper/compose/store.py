@@ -58,6 +58,8 @@ from watchkeeper.records.span import Span
 _log = logging.getLogger("watchkeeper.store")
 T = TypeVar("T")
 NOTICE_WAIT_S = 3.0
+BEHIND_BYTES = 4 << 20
+"""From here on the index has the processor before the files for searching."""
 
 
 class LogReader:
@@ -117,9 +119,13 @@ class StoreHouse:
         self.prover = Prover(self.reader, self.vault)
         self.anchoring = Anchoring(config, home, self.journal, clock)
         self.keeper = keeper_of(self)
-        self.searching = Searching(home)
+        self.searching = Searching(home, self._behind)
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _behind(self) -> bool:
+        """Whether the index has more to catch up on than a moment's work."""
+        return self.ingester.lag().size_bytes > BEHIND_BYTES
 
     def record(self, record: Record) -> None:
         """Append a record of this process to its own journal, which is opened by the first one."""

@@ -51,3 +51,29 @@ async def test_the_store_has_them_made_beside_its_work(home: Home) -> None:
     stopping.set()
     await asyncio.wait_for(running, 30)
     assert grams_of(home).missing() == []
+
+
+@pytest.mark.slow
+async def test_nothing_is_prepared_while_there_is_more_urgent_work(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("watchkeeper.compose.searching.LOOK_EVERY_S", 0.05)
+    asked, busy = 0, True
+
+    def is_busy() -> bool:
+        nonlocal asked
+        asked += 1
+        return busy
+
+    missing = grams_of(home).missing()
+    stopping = asyncio.Event()
+    running = asyncio.create_task(Searching(home, is_busy).run(stopping))
+    while asked < 5:
+        await asyncio.sleep(0.02)
+    assert grams_of(home).missing() == missing
+    busy = False
+    for _ in range(600):
+        if not grams_of(home).missing():
+            break
+        await asyncio.sleep(0.1)
+    stopping.set()
+    await asyncio.wait_for(running, 30)
+    assert grams_of(home).missing() == []
