@@ -51,15 +51,21 @@ def clustered(
         )
     n = len(values)
     value = fmean(values) if n else math.nan
+    count = len(set(clusters))
+    standard_error = clustered_error(values, clusters)
+    method = f"cluster-robust t (CR1) over {n} values"
+    return _t_estimate(value, standard_error, count - 1, count, method, confidence, unit)
+
+
+def clustered_error(values: Sequence[float], clusters: Sequence[Hashable]) -> float:
+    """The cluster-robust (CR1) standard error of the mean of `values`; infinite below two clusters."""
+    n = len(values)
+    value = fmean(values) if n else math.nan
     sums: dict[Hashable, float] = {}
     for x, cluster in zip(values, clusters, strict=True):
         sums[cluster] = sums.get(cluster, 0.0) + x - value
     count = len(sums)
-    standard_error = math.inf
-    if count > 1:
-        standard_error = math.sqrt(count / (count - 1) * math.fsum(s * s for s in sums.values())) / n
-    method = f"cluster-robust t (CR1) over {n} values"
-    return _t_estimate(value, standard_error, count - 1, count, method, confidence, unit)
+    return math.sqrt(count / (count - 1) * math.fsum(s * s for s in sums.values())) / n if count > 1 else math.inf
 
 
 def wilson(successes: float, n: int, *, confidence: float = 0.95, unit: str = "") -> Estimate:

@@ -148,14 +148,8 @@ def _spread(values: Sequence[float], of: Sequence[str] | None) -> float | None:
     """The standard error of a mean: sd / sqrt(n), or cluster-robust (CR1)."""
     if of is None:
         return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
-    middle = fmean(values) if values else 0.0
-    sums: dict[str, float] = defaultdict(float)
-    for value, cluster in zip(values, of, strict=True):
-        sums[cluster] += value - middle
-    count = len(sums)
-    if count < 2:
-        return None
-    return math.sqrt(count / (count - 1) * math.fsum(s * s for s in sums.values())) / len(values)
+    error = intervals.clustered_error(values, of)
+    return error if math.isfinite(error) else None
 
 
 def _standard_error(differences: Mapping[str, float], clusters: Mapping[str, str] | None) -> float | None:
