@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from watchkeeper.engines.gateway.call import ChatCall, admit
+from watchkeeper.engines.gateway.call import ModelCall, admit
 from watchkeeper.engines.gateway.composition import Compositions
+from watchkeeper.engines.gateway.dialects import DIALECTS, wording_of
+from watchkeeper.engines.gateway.dialects.dialect import Dialect
 from watchkeeper.engines.gateway.errors import JSON_TYPE, Refusal
 from watchkeeper.engines.gateway.exchange import Abandoned, ClientGone, Exchange, Message, Receive, Send
 from watchkeeper.engines.gateway.keys import KeyRing
@@ -22,12 +24,12 @@ from watchkeeper.engines.gateway.recording import Keeper
 from watchkeeper.engines.gateway.routes import Routes
 from watchkeeper.engines.gateway.settings import Credential, Settings, check, resolve_credential
 from watchkeeper.engines.gateway.upstream import Upstream
+from watchkeeper.engines.gateway.ways import way_of
 from watchkeeper.engines.recorder.ledger import DropLedger
 from watchkeeper.kinds.ports import Pricer
 from watchkeeper.records.identity import Identity
 
 _log = logging.getLogger("watchkeeper.gateway")
-_CHAT = "/v1/chat/completions"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -149,6 +151,8 @@ class Gateway:
 
     async def _answer(self, exchange: Exchange) -> None:
         parts, models = self._parts, self._models
+        way = way_of(exchange.path)
+        exchange.wording = wording_of(way.suffix, exchange.headers)
         if parts is None or models is None or self._closing:
             raise Refusal(
                 503,
@@ -158,12 +162,13 @@ class Gateway:
                 close=True,
             )
         check_origin(exchange.headers, self.settings.hosts)
-        path = exchange.path
-        if path == _CHAT and exchange.method == "POST":
+        dialect = DIALECTS.get(way.suffix or "")
+        if dialect is not None and exchange.method == "POST":
             key = await admit(parts, exchange)
-            await ChatCall(parts, exchange, key).run()
+            await ModelCall(parts, exchange, key, dialect, way).run()
             return
-        _check_path(path, exchange.method)
+        path = exchange.path
+        _check_path(path, exchange.method, dialect)
         key = await admit(parts, exchange)
         listed = models.answer(path) if exchange.method == "GET" and path.startswith("/v1/models") else None
         if listed is not None:
@@ -202,12 +207,12 @@ def _is_missing(credential: Credential) -> bool:
     return credential.rule == "env" and credential.token is None
 
 
-def _check_path(path: str, method: str) -> None:
-    if path == _CHAT:
+def _check_path(path: str, method: str, dialect: Dialect | None) -> None:
+    if dialect is not None:
         raise Refusal(
             405,
             "method_not_allowed",
-            f"The path {_CHAT} answers POST, not {method[:20]}. Send the request with POST.",
+            f"The path {path[:200]} answers POST, not {method[:20]}. Send the request with POST.",
             headers=((b"allow", b"POST"),),
         )
     if not path.startswith("/v1/") or ".." in path:

@@ -5,32 +5,28 @@ from __future__ import annotations
 import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-
-import msgspec
 
 from watchkeeper.engines.gateway.circumstances import answered, asked
-from watchkeeper.engines.gateway.composition import last_user_text
+from watchkeeper.engines.gateway.dialects.chat import CHAT
+from watchkeeper.engines.gateway.dialects.dialect import Dialect, Head
 from watchkeeper.engines.gateway.errors import NO_RETRY, Refusal, UpstreamFailure
 from watchkeeper.engines.gateway.exchange import ClientGone, Exchange
 from watchkeeper.engines.gateway.identity import resolve
 from watchkeeper.engines.gateway.keys import OWNER, Key, key_required, presented
 from watchkeeper.engines.gateway.logbook import Logbook, Outcome
 from watchkeeper.engines.gateway.parts import Parts
+from watchkeeper.engines.gateway.routes import Route
 from watchkeeper.engines.gateway.settings import UpstreamSpec
-from watchkeeper.engines.gateway.stream import StreamReader, error_event
+from watchkeeper.engines.gateway.stream import StreamReader
 from watchkeeper.engines.gateway.upstream import Reply, headers_for
-from watchkeeper.engines.gateway.usage import PREVIEW_CHARS, read_answer
-from watchkeeper.engines.gateway.wire import Head, asking_usage, input_bound, read_head, rewrite
+from watchkeeper.engines.gateway.usage import PREVIEW_CHARS
+from watchkeeper.engines.gateway.ways import Way
+from watchkeeper.engines.gateway.wire import rewrite
 from watchkeeper.records.event import Bound, Event, Stage, ToolStep
 from watchkeeper.records.identity import Identity
-from watchkeeper.records.record import as_json
 from watchkeeper.records.span import Cost, Operation, Status, Usage
 
 _LINGER_S = 0.25
-_REMEMBERED_BYTES = 4096
-_message = msgspec.json.Decoder(dict[str, object])
 _NO_WORK_DONE = frozenset({501, 503, 529})
 _UNKNOWN = Usage()
 
@@ -51,7 +47,9 @@ async def admit(parts: Parts, exchange: Exchange) -> Key | None:
 
 
 class Call(ABC):
-    """What chat calls and calls that are passed through have in common: policies, the upstream, the reply, the end."""
+    """What calls that are understood and calls that are passed through have in common, from the policies to the end."""
+
+    dialect: Dialect = CHAT
 
     def __init__(
         self, parts: Parts, exchange: Exchange, key: Key | None, operation: Operation = Operation.CHAT
@@ -188,7 +186,7 @@ class Call(ABC):
 
     def _note_answer(self, body: bytes, outcome: Outcome) -> None:
         """Read what a whole reply says of itself."""
-        answer = outcome.answer = read_answer(body)
+        answer = outcome.answer = self.dialect.answer(body)
         status = outcome.http_status or 0
         if status >= 400:
             outcome.failed(answer.error_type or str(status), answer.message)
@@ -208,14 +206,14 @@ class Call(ABC):
         except UpstreamFailure as failure:
             outcome.failed(failure.code, failure.sentence)
             rest = b"\n\n" if reader.torn else b""
-            rest += error_event(failure.code, failure.sentence)
+            rest += self.dialect.wording.event(failure.code, failure.sentence, reader.number)
         else:
             if reader.answer.error_type is not None:
                 outcome.failed(reader.answer.error_type, reader.answer.message)
             elif not reader.complete:
                 sentence = "The upstream ended its stream without a finish reason or [DONE]; the reply is not whole."
                 outcome.failed("stream_incomplete", sentence)
-                rest += error_event("stream_incomplete", sentence)
+                rest += self.dialect.wording.event("stream_incomplete", sentence, reader.number)
         outcome.waited_ns = reply.waited_ns
         outcome.output_chunks = reader.output_chunks
         await self._conclude(outcome)
@@ -304,44 +302,58 @@ class Call(ABC):
         return f"00-{trace.trace_id}-{self.logbook.span_id}-{trace.flags}"
 
 
-class ChatCall(Call):
-    """A call of POST /v1/chat/completions."""
+class ModelCall(Call):
+    """A call of a model in a dialect that is understood."""
+
+    def __init__(self, parts: Parts, exchange: Exchange, key: Key | None, dialect: Dialect, way: Way) -> None:
+        super().__init__(parts, exchange, key, dialect.operation)
+        self.dialect, self._way = dialect, way
 
     async def _go(self) -> None:
-        exchange, parts, logbook = self.exchange, self.parts, self.logbook
+        exchange, parts, logbook, dialect = self.exchange, self.parts, self.logbook, self.dialect
         _check_media(exchange.headers.get(b"content-type"))
         body = await self._read()
-        head = read_head(body)
+        head = dialect.read(body, self._way.deployment)
         self._note_head(head)
         logbook.identity = parts.private(resolve(exchange.headers, self.key, head.fields))
         route = parts.routes.find(head.model)
         logbook.route(route)
-        manifest, attributes = parts.compositions.of(
-            head.fields, head.messages, (route.model, route.spec.name, route.spec.provider), logbook.start_ns
-        )
-        logbook.manifest = manifest
-        logbook.attributes.update(attributes)
+        self._note_composition(head, route)
         amendment = None
         if parts.chain.wants(Stage.REQUEST):
             amendment = await self._ask_policies(self._bound(head, body, route.spec), self._steps(head))
         if amendment is not None:
             logbook.happened("watchkeeper.amended")
-            body, head = amendment, read_head(amendment)
-        await self._pass_on("/chat/completions", self._to_send(head, body, route.spec))
+            body, head = amendment, dialect.read(amendment, self._way.deployment)
+        spoken = dialect.spoken(head, route.model, route.spec)
+        self._hide_usage = spoken.hide_usage
+        if spoken.hide_usage:
+            logbook.happened("watchkeeper.usage_asked")
+        query = "" if self._way.azure else exchange.query
+        to_send = rewrite(body, head.fields, spoken.changes) if spoken.changes else body
+        await self._pass_on(dialect.path + query, to_send)
 
     def _note_head(self, head: Head) -> None:
         logbook = self.logbook
         logbook.request_model = head.model[:200]
         logbook.stream = head.stream
-        logbook.asked_text = last_user_text(head.messages, PREVIEW_CHARS)
+        logbook.asked_text = self.dialect.asked_text(head, PREVIEW_CHARS)
+        if self.dialect.path != CHAT.path:
+            logbook.attributes["watchkeeper.dialect"] = self.dialect.name
+
+    def _note_composition(self, head: Head, route: Route) -> None:
+        """What of the request is the same from turn to turn, and every parameter."""
+        logbook, where = self.logbook, (route.model, route.spec.name, route.spec.provider)
+        system, documented = self.dialect.system(head), self.dialect.documented_defaults
+        manifest, attributes = self.parts.compositions.of(head.fields, system, where, logbook.start_ns, documented)
+        logbook.manifest = manifest
+        logbook.attributes.update(attributes)
 
     def _bound(self, head: Head, body: bytes, spec: UpstreamSpec) -> Bound | None:
         """The most that the call can use, None when that is not known."""
-        inward = input_bound(body, head)
-        outward = head.max_output if head.max_output is not None else spec.max_output_tokens
+        inward, outward = self.dialect.input_bound(body, head), self.dialect.output_bound(head, spec)
         if inward is None or outward is None:
             return None
-        outward *= head.choices
         logbook = self.logbook
         cost = self.parts.pricer.worst_case(spec.provider, logbook.sent_model, (inward, outward), logbook.start_ns)
         return Bound(
@@ -354,46 +366,7 @@ class ChatCall(Call):
     def _steps(self, head: Head) -> tuple[ToolStep, ...]:
         if not self.parts.chain.wants_steps:
             return ()
-        messages = _with_tools(head.messages)
-        if not messages:
-            return ()
-        from watchkeeper.engines.decide.fold import steps_of
-
-        return steps_of(messages, self.logbook.identity.agent)
-
-    def _to_send(self, head: Head, body: bytes, spec: UpstreamSpec) -> bytes:
-        """The client's bytes, with the model's name replaced where an alias says so."""
-        changes: dict[str, bytes] = {}
-        model = self.logbook.sent_model
-        if model is not None and model != head.model:
-            changes["model"] = as_json(model)
-        if spec.ask_usage and head.stream and not head.usage_asked:
-            changes["stream_options"] = asking_usage(head)
-            self._hide_usage = True
-            self.logbook.happened("watchkeeper.usage_asked")
-        return rewrite(body, head.fields, changes) if changes else body
-
-
-def _with_tools(messages: Sequence[msgspec.Raw]) -> list[Mapping[str, object]]:
-    """The messages that call a tool or bring its result, decoded; the others are not worth parsing."""
-    found: list[Mapping[str, object]] = []
-    for raw in messages:
-        text = bytes(raw)
-        if b'"tool' in text or b'"function' in text:
-            message = _decoded(text) if len(text) <= _REMEMBERED_BYTES else _decode(text)
-            if message is not None:
-                found.append(message)
-    return found
-
-
-def _decode(text: bytes) -> Mapping[str, object] | None:
-    try:
-        return _message.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-
-
-_decoded = lru_cache(maxsize=1024)(_decode)  # a history is sent again with every turn
+        return self.dialect.steps(head, self.logbook.identity.agent)
 
 
 def _check_media(media: bytes | None) -> None:

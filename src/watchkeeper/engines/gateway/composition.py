@@ -27,14 +27,21 @@ _NAMES = {
     "presence_penalty": "gen_ai.request.presence_penalty",
     "max_tokens": "gen_ai.request.max_tokens",
     "max_completion_tokens": "gen_ai.request.max_completion_tokens",
+    "max_output_tokens": "gen_ai.request.max_tokens",
     "n": "gen_ai.request.choice.count",
     "stop": "gen_ai.request.stop_sequences",
+    "stop_sequences": "gen_ai.request.stop_sequences",
     "stream": "gen_ai.request.stream",
     "service_tier": "openai.request.service_tier",
 }
-_NOT_PARAMETERS = frozenset({"model", "messages", "tools", "functions", "metadata", "user", "safety_identifier"})
-_NOT_COMPOSITION = frozenset({"stream", "stream_options", "prompt_cache_key", "store"})
-_NOT_NOTED = frozenset({"messages", "metadata", "user", "safety_identifier"})
+_TURN = frozenset(
+    {
+        "messages", "input", "metadata", "user", "safety_identifier", "conversation", "previous_response_id",
+    }
+)  # fmt: skip
+"""What another turn of the same agent changes, and whose it is."""
+_NOT_PARAMETERS = _TURN | {"model", "tools", "functions", "system", "instructions"}
+_NOT_COMPOSITION = frozenset({"stream", "stream_options", "prompt_cache_key", "store", "background"})
 _any = msgspec.json.Decoder()
 
 
@@ -69,15 +76,18 @@ class Compositions:
     def of(
         self,
         fields: Mapping[str, msgspec.Raw],
-        messages: Sequence[msgspec.Raw],
+        system: Sequence[bytes],
         where: tuple[str, str, str | None],
         at_ns: int,
+        documented: bool = True,
     ) -> Composition:
-        """The composition of a request to `where` (model, upstream, provider); a new one's manifest is written."""
-        system = system_prompt(messages)
+        """The composition of a request to `where` (model, upstream, provider); a new one's manifest is written.
+
+        `system` are its system prompts; `documented` is whether it is of the interface whose defaults are known.
+        """
         parts: list[bytes | msgspec.Raw] = [where[0].encode(), where[1].encode()]
         for name, raw in fields.items():
-            if name not in _NOT_NOTED:
+            if name not in _TURN:
                 parts += (name.encode(), raw)
         parts += system
         # With the lengths before them the parts can be told apart, whatever bytes they are made of.
@@ -96,7 +106,7 @@ class Compositions:
         }
         manifest = compose_manifest(components, at_ns)
         attributes = request_attributes(fields)
-        if left_out := defaults(provider, fields):
+        if left_out := defaults(provider, fields) if documented else {}:
             attributes["watchkeeper.request.defaults"] = msgspec.json.encode(left_out).decode()
         composition = Composition(manifest.digest, attributes)
         if self._record(manifest):

@@ -1,8 +1,9 @@
-"""The errors that the gateway itself answers with, in the shape that OpenAI clients understand."""
+"""The errors that the gateway itself answers with; in OpenAI's shape where a dialect has no other."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 from watchkeeper.records.record import as_json
 
@@ -53,6 +54,30 @@ class UpstreamFailure(Exception):
         return Refusal(self.status, self.code, self.sentence, kind="upstream")
 
 
+def error_fields(kind: ErrorClass, code: str, sentence: str, param: str | None = None) -> dict[str, str | None]:
+    """The fields of an OpenAI-shaped error."""
+    return {"message": sentence, "type": f"watchkeeper_{kind}", "param": param, "code": code}
+
+
 def error_body(kind: ErrorClass, code: str, sentence: str, param: str | None = None) -> bytes:
     """An OpenAI-shaped error as JSON bytes."""
-    return as_json({"error": {"message": sentence, "type": f"watchkeeper_{kind}", "param": param, "code": code}})
+    return as_json({"error": error_fields(kind, code, sentence, param)})
+
+
+class Wording(NamedTuple):
+    """The words of a dialect for what the gateway says itself.
+
+    `body` gives the body of a refusal. `event` gives the event that ends a stream whose upstream failed, from a code, a
+    sentence and the number of the last event where the dialect counts them; nothing like [DONE] follows it.
+    """
+
+    body: Callable[[Refusal], bytes]
+    event: Callable[[str, str, int | None], bytes]
+
+
+def error_event(code: str, sentence: str, number: int | None = None) -> bytes:
+    """The event that ends a stream whose upstream failed: an OpenAI-shaped error, and no [DONE] after it."""
+    return b"data: " + error_body("upstream", code, sentence) + b"\n\n"
+
+
+OPENAI = Wording(Refusal.body, error_event)

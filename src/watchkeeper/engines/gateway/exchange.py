@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import monotonic_ns
 from typing import Any, NoReturn
 
-from watchkeeper.engines.gateway.errors import JSON_TYPE, Header, Refusal
+from watchkeeper.engines.gateway.errors import JSON_TYPE, OPENAI, Header, Refusal, Wording
 from watchkeeper.engines.gateway.wire import inflate, too_large
 
 Message = MutableMapping[str, Any]
@@ -32,7 +32,7 @@ class Exchange:
 
     `incoming` are its headers as they came, `headers` the same by lower-case name (the last of a name counts).
     `extra` are headers that go on every reply. `recorded` is whether a span tells of it. `client_ns` is the time spent
-    waiting for the client to take bytes.
+    waiting for the client to take bytes. `wording` is how this client is told an error.
     """
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -48,6 +48,7 @@ class Exchange:
         self.begun = False
         self.gone = False
         self.recorded = False
+        self.wording: Wording = OPENAI
         self._ended = False
         self._later: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Future[Message] | None = None
@@ -57,8 +58,13 @@ class Exchange:
     def target(self) -> str:
         """The path as it came, with its query."""
         raw_path: bytes = self._scope.get("raw_path") or self.path.encode()
+        return raw_path.decode("latin-1") + self.query
+
+    @property
+    def query(self) -> str:
+        """The query as it came, with its question mark; empty when there is none."""
         query: bytes = self._scope.get("query_string", b"")
-        return raw_path.decode("latin-1") + ("?" + query.decode("latin-1") if query else "")
+        return "?" + query.decode("latin-1") if query else ""
 
     async def body(self, limit_bytes: int) -> bytes:
         """The request's body as it came; raises a 413 over the limit and `ClientGone` when it breaks off."""
@@ -135,7 +141,7 @@ class Exchange:
 
     async def refuse(self, refusal: Refusal) -> None:
         """Send one of the gateway's own errors."""
-        await self.reply(refusal.status, [JSON_TYPE, *refusal.headers], refusal.body())
+        await self.reply(refusal.status, [JSON_TYPE, *refusal.headers], self.wording.body(refusal))
 
     async def begin(self, status: int, headers: list[Header]) -> None:
         """Send the head of a reply whose body follows in pieces."""

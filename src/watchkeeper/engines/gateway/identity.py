@@ -72,7 +72,7 @@ def resolve(headers: Headers, key: Key | None, fields: Mapping[str, msgspec.Raw]
                 found[name], sources[name] = value, Source.HEADER
     if b"baggage" in headers:
         _add(found, sources, _from_baggage(headers[b"baggage"]), Source.BAGGAGE)
-    if "metadata" in fields or "user" in fields or "safety_identifier" in fields:
+    if "metadata" in fields or "user" in fields or "safety_identifier" in fields or "conversation" in fields:
         _add(found, sources, _from_body(fields), Source.BODY)
     return Identity(
         tenant=key.tenant if key is not None else "default",
@@ -127,16 +127,24 @@ def _from_baggage(raw: bytes) -> dict[str, str]:
 
 def _from_body(fields: Mapping[str, msgspec.Raw]) -> dict[str, str]:
     values: dict[str, str] = {}
+    conversation = fields.get("conversation")
+    if conversation is not None and bytes(conversation)[:1] == b"{":
+        conversation = _object_of(conversation).get("id")
+    _take(values, "session", conversation)
     for name in reversed(_BODY_USER):
         _take(values, "user", fields.get(name))
-    try:
-        metadata = _object.decode(fields["metadata"]) if "metadata" in fields else {}
-    except msgspec.MsgspecError:
-        metadata = {}
+    metadata = _object_of(fields["metadata"]) if "metadata" in fields else {}
     for field, names in _METADATA.items():
         for name in reversed(names):
             _take(values, field, metadata.get(name))
     return values
+
+
+def _object_of(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
+    try:
+        return _object.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
 
 
 def _take(values: dict[str, str], field: str, raw: msgspec.Raw | None) -> None:
@@ -144,7 +152,7 @@ def _take(values: dict[str, str], field: str, raw: msgspec.Raw | None) -> None:
         return
     try:
         value = _text.decode(raw)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return
     if value and len(value) <= LONGEST and value.isprintable():
         values[field] = value

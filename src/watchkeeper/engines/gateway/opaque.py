@@ -10,19 +10,14 @@ from watchkeeper.engines.gateway.identity import resolve
 from watchkeeper.engines.gateway.keys import Key
 from watchkeeper.engines.gateway.logbook import Outcome
 from watchkeeper.engines.gateway.parts import Parts
-from watchkeeper.engines.gateway.stream import StreamReader, error_event
+from watchkeeper.engines.gateway.stream import StreamReader
 from watchkeeper.engines.gateway.upstream import Reply
 from watchkeeper.engines.gateway.wire import read_fields, read_model, rewrite
 from watchkeeper.records.event import Bound, Stage
 from watchkeeper.records.record import as_json
 from watchkeeper.records.span import Operation
 
-_OPERATIONS = {
-    "/embeddings": Operation.EMBEDDINGS,
-    "/completions": Operation.COMPLETION,
-    "/responses": Operation.CHAT,
-    "/messages": Operation.CHAT,
-}
+_OPERATIONS = {"/completions": Operation.COMPLETION}
 _FREE = Bound(input_tokens=0, output_tokens=0, nano_usd=0, price_source="reading is not charged for")
 _UPSTREAM_HEADER = b"x-watchkeeper-upstream"
 
@@ -97,7 +92,7 @@ class OpaqueCall(Call):
             await self._conclude(outcome)
             if not reply.streamed:
                 exchange.abandon()
-            await exchange.end(error_event(failure.code, failure.sentence))
+            await exchange.end(exchange.wording.event(failure.code, failure.sentence, None))
             return
         outcome.waited_ns = reply.waited_ns
         if reader is not None:

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from watchkeeper.analysis.usage import find, read
-from watchkeeper.engines.gateway.errors import error_body
 from watchkeeper.engines.gateway.usage import (
     PREVIEW_CHARS,
     Answer,
@@ -39,7 +38,8 @@ class StreamReader:
     usage, which the client did not ask for, is left out.
 
     `answer` holds what was read; `output_chunks` counts chunks that carried content; `malformed` counts events that
-    could not be read; `done` is whether the end of the stream was announced.
+    could not be read; `done` is whether the end of the stream was announced; `number` is the last event's, where
+    the dialect counts them.
     """
 
     def __init__(self, hide_usage: bool = False) -> None:
@@ -47,6 +47,7 @@ class StreamReader:
         self.done = False
         self.output_chunks = 0
         self.malformed = 0
+        self.number: int | None = None
         self._hide_usage = hide_usage
         self._rest = bytearray()
         self._passed = 0
@@ -156,10 +157,14 @@ class StreamReader:
                 self._reasons = dict(enumerate(self.answer.finish_reasons))
         if isinstance(event.get("error"), Mapping):
             self.answer.error_type, self.answer.message = read_error(event["error"])
+        elif kind == "error":
+            self.answer.error_type, self.answer.message = read_error(event)
         return False
 
     def _response_event(self, kind: str, event: Mapping[str, Any]) -> None:
         """An event of the Responses interface: the last one holds the whole reply."""
+        number = event.get("sequence_number")
+        self.number = number if isinstance(number, int) else self.number
         delta = event.get("delta")
         if isinstance(delta, str) and delta:
             self._say(delta if kind == "response.output_text.delta" else "")
@@ -214,8 +219,3 @@ def _last_blank(data: bytearray, start: int) -> int:
         ends += [data.rfind(b"\r\n\r\n", start) + 4, data.rfind(b"\r\r", start) + 2]
     found = [end for end, width in zip(ends, (2, 4, 2), strict=False) if end >= width]
     return max(found, default=0)
-
-
-def error_event(code: str, sentence: str) -> bytes:
-    """The event that ends a stream whose upstream failed: an OpenAI-shaped error, and no [DONE] after it."""
-    return b"data: " + error_body("upstream", code, sentence) + b"\n\n"

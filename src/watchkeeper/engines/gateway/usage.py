@@ -157,6 +157,21 @@ def note_told(answer: Answer, body: Mapping[str, Any]) -> None:
     answer.text = words[:PREVIEW_CHARS] or answer.text
 
 
+def read_usage_only(data: bytes, api: str) -> Answer:
+    """Model, error and usage of a plain reply whose content is not decoded; `api` says how its usage is meant."""
+    envelope = read_envelope(data)
+    if envelope is None:
+        return Answer(readable=False)
+    answer = Answer()
+    note_head(answer, envelope)
+    if envelope.has_usage:
+        try:
+            note_counts(answer, read(_object.decode(envelope.usage), api))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            pass  # a usage object that is none says nothing
+    return answer
+
+
 def read_error(error: object) -> tuple[str, str | None]:
     """The type and message of an error as upstreams write them: an object, or a bare sentence."""
     if not isinstance(error, Mapping):

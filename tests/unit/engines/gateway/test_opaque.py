@@ -31,11 +31,11 @@ async def test_another_path_is_passed_through_and_recorded() -> None:
     async with stage() as scene:
         scene.upstream.answer = embeddings
         body = {"model": "embed-1", "input": "words"}
-        async with scene.client.post(f"{scene.url}/v1/embeddings?x=1", json=body) as response:
+        async with scene.client.post(f"{scene.url}/v1/moderations?x=1", json=body) as response:
             assert await response.json() == EMBEDDINGS
-        assert scene.upstream.heard[0].path == "/v1/embeddings?x=1"
+        assert scene.upstream.heard[0].path == "/v1/moderations?x=1"
         span = scene.recorder.finished
-        assert (span.operation, span.status, span.request_model) == (Operation.EMBEDDINGS, Status.OK, "embed-1")
+        assert (span.operation, span.status, span.request_model) == (Operation.PASSTHROUGH, Status.OK, "embed-1")
         assert span.usage.input_tokens == 4
         assert json.loads(scene.recorder.body(span, "request") or b"") == body
         assert json.loads(scene.recorder.body(span, "reply") or b"") == EMBEDDINGS
@@ -45,7 +45,7 @@ async def test_its_event_has_no_bound_unless_it_only_reads() -> None:
     chain = PlainChain()
     async with stage(chain=chain) as scene:
         scene.upstream.answer = embeddings
-        async with scene.client.post(f"{scene.url}/v1/embeddings", json={"model": "embed-1"}):
+        async with scene.client.post(f"{scene.url}/v1/moderations", json={"model": "embed-1"}):
             pass
         async with scene.client.get(f"{scene.url}/v1/files"):
             pass

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchkeeper.engines.gateway.errors import Refusal
-from watchkeeper.engines.gateway.wire import IMAGE_TOKENS, input_bound, places_of, read_fields, read_head, rewrite
+from watchkeeper.engines.gateway.wire import places_of, read_fields, rewrite
+
+LIMITING = frozenset({"model", "n", "max_tokens"})
 
 names = st.text(st.characters(codec="utf-8", exclude_characters=["\x00"]), max_size=6) | st.sampled_from(["model", "n"])
 values = st.recursive(
@@ -52,24 +54,17 @@ def test_a_field_that_is_not_there_is_added_at_the_front() -> None:
 )
 def test_a_field_that_a_limit_rests_on_may_stand_only_once(body: bytes) -> None:
     with pytest.raises(Refusal) as caught:
-        read_head(body)
+        read_fields(body, LIMITING)
     assert caught.value.code == "duplicate_field"
 
 
-def test_the_same_names_deeper_inside_are_no_duplicates() -> None:
-    body = b'{"model":"a","messages":[{"model":"b","n":1}],"metadata":{"model":"c","n":"\\u00e9"},"n":2}'
-    assert (read_head(body).model, read_head(body).choices) == ("a", 2)
+@pytest.mark.parametrize("name", ["Model", "MAX_TOKENS", "maX_tokenſ", "N"])
+def test_a_limiting_name_in_other_letters_is_refused(name: str) -> None:
+    body = json.dumps({"model": "a", "max_tokens": 1, name: 9}, ensure_ascii=False).encode()
+    with pytest.raises(Refusal) as caught:
+        read_fields(body, LIMITING)
+    assert caught.value.code == "invalid_field"
 
 
-def test_the_larger_of_two_token_limits_bounds_the_output() -> None:
-    assert read_head(b'{"model":"a","messages":[],"max_tokens":5,"max_completion_tokens":9}').max_output == 9
-    assert read_head(b'{"model":"a","messages":[],"max_tokens":5,"max_completion_tokens":null}').max_output == 5
-    assert read_head(b'{"model":"a","messages":[]}').max_output is None
-
-
-def test_an_image_costs_its_bytes_and_more_and_a_tool_named_file_is_no_file() -> None:
-    part = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
-    body = json.dumps({"model": "a", "messages": [{"role": "user", "content": [part, part]}]}).encode()
-    assert input_bound(body, read_head(body)) == len(body) + 2 * IMAGE_TOKENS
-    tool = json.dumps({"model": "a", "messages": [], "tools": [{"properties": {"file": {"type": "string"}}}]}).encode()
-    assert input_bound(tool, read_head(tool)) == len(tool)
+def test_other_names_may_have_capitals() -> None:
+    assert set(read_fields(b'{"model":"a","X-Title":1,"topK":2}', LIMITING)) == {"model", "X-Title", "topK"}

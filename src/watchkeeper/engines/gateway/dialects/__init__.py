@@ -1,0 +1,24 @@
+"""The interfaces that clients speak, one file each: what of a request and a reply the limits and the record need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from watchkeeper.engines.gateway.dialects.chat import CHAT
+from watchkeeper.engines.gateway.dialects.dialect import Dialect
+from watchkeeper.engines.gateway.dialects.embeddings import EMBEDDINGS
+from watchkeeper.engines.gateway.dialects.messages import ANTHROPIC, MESSAGES
+from watchkeeper.engines.gateway.dialects.responses import COMPACT, RESPONSES
+from watchkeeper.engines.gateway.errors import OPENAI, Wording
+
+DIALECTS: Mapping[str, Dialect] = {each.path: each for each in (CHAT, RESPONSES, COMPACT, EMBEDDINGS, MESSAGES)}
+"""Each dialect by the path that it is asked at, after the root."""
+
+
+def wording_of(suffix: str | None, headers: Mapping[bytes, bytes]) -> Wording:
+    """In which words to answer a client, told by its path, or by the header that Anthropic's clients send."""
+    dialect = DIALECTS.get(suffix or "")
+    if dialect is not None:
+        return dialect.wording
+    anthropic = b"anthropic-version" in headers or (suffix or "").startswith(MESSAGES.path + "/")
+    return ANTHROPIC if anthropic else OPENAI

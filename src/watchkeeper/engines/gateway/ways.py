@@ -1,0 +1,37 @@
+"""The paths by which clients come in, taken apart: what is asked for, and which Azure deployment is named."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+_ROOTS = ("/openai/v1", "/openai", "/v1")
+_DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)(/.+)\Z")
+_SLASHES = re.compile(r"/{2,}")
+
+
+class Way(NamedTuple):
+    """A client's path: `suffix` is what follows the root (`/chat/completions`), None where the root is not ours.
+
+    `deployment` is the model that an Azure client names in its path. `azure` is whether the path is one of Azure's.
+    """
+
+    suffix: str | None
+    deployment: str | None = None
+    azure: bool = False
+
+
+@lru_cache(maxsize=1024)
+def way_of(path: str) -> Way:
+    """Take a path apart, as lenient as servers are: doubled and trailing slashes do not make it another path."""
+    plain = _SLASHES.sub("/", path)
+    if len(plain) > 1:
+        plain = plain.rstrip("/")
+    named = _DEPLOYMENT.match(plain)
+    if named is not None:
+        return Way(named.group(2), named.group(1), True)
+    for root in _ROOTS:
+        if plain.startswith(root + "/"):
+            return Way(plain[len(root) :], None, root != "/v1")
+    return Way(None)
