@@ -170,6 +170,6 @@ async def test_a_run_that_repeats_itself_is_stopped_over_all_its_agents(tmp_path
 async def test_a_path_that_cannot_be_bounded_is_refused_under_a_money_cap(tmp_path: Path) -> None:
     async with house(tmp_path, Link(policy=Budget(per="key", usd=100.0), instance="cap")) as at:
         with pytest.raises(openai.PermissionDeniedError) as caught:
-            await at.client.embeddings.create(model="lab-small", input="words")
+            await at.client.images.generate(model="lab-small", prompt="a boat")
         assert caught.value.code == "cannot_be_bounded"
         assert [model.id for model in (await at.client.models.list()).data] == ["fast"]
