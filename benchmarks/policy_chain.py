@@ -106,7 +106,9 @@ async def crowd(name: str, calls: int, width: int, one: Callable[[int], Awaitabl
 
 async def limited(cells: Cells, name: str, calls: int) -> None:
     """Budget over key and session with a loop, reserved and settled."""
-    chain = chain_of(cells, Budget(per="key", usd=1e6), Budget(per="session", usd=1e6, tokens=10**12), Loop())
+    chain = chain_of(
+        cells, Budget(per="key", usd=1e6), Budget(per="session", usd=1e6, tokens=10**12), Loop(action="stop")
+    )
 
     async def one(number: int) -> None:
         event = call(number)
@@ -130,7 +132,7 @@ async def main(calls: int) -> None:
     await timed("nothing (the loop of this benchmark)", calls * 50, lambda number: nothing())
     await timed("an empty stage", calls * 50, lambda number: empty.decide(reply))
     await timed("ten policies without an opinion", calls * 50, lambda number: ten.decide(plain))
-    loop = chain_of(None, Loop())
+    loop = chain_of(None, Loop(action="stop"))
     await timed(
         f"loop alone in memory, {HISTORY_STEPS} steps of history", calls, lambda number: loop.decide(call(number))
     )

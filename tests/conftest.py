@@ -1,6 +1,10 @@
-"""What every test shares: asynchronous tests run on asyncio."""
+"""What every test shares: asynchronous tests run on asyncio, and no property test fails because a machine is busy."""
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("watchkeeper", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("watchkeeper")
 
 
 @pytest.fixture(scope="session")

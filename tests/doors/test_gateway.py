@@ -20,6 +20,7 @@ from watchkeeper.capabilities.policies.budget import Budget
 from watchkeeper.capabilities.policies.loop import Loop
 from watchkeeper.engines.decide.chain import Chain
 from watchkeeper.engines.decide.link import Link
+from watchkeeper.engines.decide.runs import resume_run
 from watchkeeper.engines.gateway.app import Gateway
 from watchkeeper.engines.gateway.keys import KeyRing
 from watchkeeper.engines.gateway.settings import Settings, UpstreamSpec
@@ -148,7 +149,7 @@ async def test_a_cap_holds_when_many_calls_come_at_once_and_what_was_not_used_is
 async def test_a_run_that_repeats_itself_is_stopped_over_all_its_agents(tmp_path: Path) -> None:
     call = {"type": "function", "function": {"name": "look", "arguments": '{"at": "harbour"}'}}
     messages: list[dict[str, object]] = [*MESSAGES]
-    async with house(tmp_path, Link(policy=Loop(), instance="loop")) as at:
+    async with house(tmp_path, Link(policy=Loop(action="stop"), instance="loop")) as at:
         headers = {"x-watchkeeper-run": "r1", "x-watchkeeper-session": "s1"}
         stopped = None
         for turn in range(20):
@@ -165,6 +166,29 @@ async def test_a_run_that_repeats_itself_is_stopped_over_all_its_agents(tmp_path
             ]
         assert stopped is not None and 2 <= stopped[0] <= 8
         assert at.spans()[-1].status == Status.DENIED
+
+
+async def test_a_stopped_run_goes_on_once_a_person_has_let_it(tmp_path: Path) -> None:
+    history: list[dict[str, object]] = [*MESSAGES]
+    for turn in range(5):
+        call = {"id": f"c{turn}", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        history.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        history.append({"role": "tool", "tool_call_id": f"c{turn}", "content": "nothing"})
+    async with house(tmp_path, Link(policy=Loop(action="hold"), instance="loop")) as at:
+
+        async def ask() -> str | None:
+            try:
+                await at.client.chat.completions.create(  # type: ignore[call-overload]
+                    model="fast", messages=history, max_tokens=30, extra_headers={"x-watchkeeper-run": "r1"}
+                )
+            except openai.PermissionDeniedError as error:
+                return error.code
+            return None
+
+        assert [await ask(), await ask()] == ["loop_repeat", "loop_repeat"]
+        assert await resume_run(at.cells, "default", "r1", 1) == 5
+        assert [await ask(), await ask()] == [None, None]
+        assert await resume_run(at.cells, "default", "another", 1) is None
 
 
 async def test_a_path_that_cannot_be_bounded_is_refused_under_a_money_cap(tmp_path: Path) -> None:

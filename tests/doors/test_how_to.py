@@ -69,6 +69,7 @@ PAGES = (
     "keep-and-delete",
     "keys-and-beyond-loopback",
     "limits",
+    "loops",
     "prove-a-record",
     "otlp",
     "put-it-in-front",

@@ -9,7 +9,7 @@ steps recur.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from watchkeeper.records.record import Record
 
@@ -79,3 +79,25 @@ def cycle(events: Sequence[Hashable], max_period: int, times: int) -> Loop | Non
         if rounds >= times and len(set(events[-period:])) > 1:
             return Loop(period=period, times=rounds, members=tuple(range(len(events) - period, len(events))))
     return None
+
+
+def likened(
+    keys: Sequence[Hashable], sketches: Sequence[str], near: Callable[[str, str], bool]
+) -> tuple[tuple[Hashable, int], ...]:
+    """The events of a sequence with those made equal that have one key and sketches that are near each other.
+
+    Each event is compared with the latest of every group of its key, so that a slow drift stays in one group, and takes
+    the number of the first that is near. `repeated` and `cycle` over the answer find the *soft* loop, whose rounds
+    differ a little. Cost: one comparison for each event and group of its key.
+    """
+    groups: dict[Hashable, list[str]] = {}
+    found: list[tuple[Hashable, int]] = []
+    for key, sketch in zip(keys, sketches, strict=True):
+        latest = groups.setdefault(key, [])
+        place = next((i for i, other in enumerate(latest) if near(sketch, other)), len(latest))
+        if place == len(latest):
+            latest.append(sketch)
+        else:
+            latest[place] = sketch
+        found.append((key, place))
+    return tuple(found)

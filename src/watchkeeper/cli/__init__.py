@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "restore": ("backup", "Make a data directory from a backup; nothing erased comes back."),
     "retention": ("retention", "Say what retention keeps and would take away; do it now."),
     "seal": ("erase", "Show and change the keys of encryption at rest."),
+    "runs": ("runs", "See which runs a policy has stopped, and let one go on."),
     "search": ("search", "Find a text in what was said and done."),
     "serve": ("starting", "Start the server: gateway, OTLP door, API and UI."),
     "verify": ("proof", "Prove that the journal is what was written, or say where it is not."),
@@ -46,7 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Begin": ("demo", "doctor", "drill", "init", "lab", "serve"),
     "Look": ("ask", "incident", "lineage", "price", "reconstruct", "report", "search"),
-    "Guard and measure": ("eval", "fork", "judge", "policy", "probe", "replay"),
+    "Guard and measure": ("eval", "fork", "judge", "policy", "probe", "replay", "runs"),
     "Bring in, take out": ("export", "import"),
     "Prove": ("anchor", "evidence", "prove", "verify"),
     "Keep and erase": ("backup", "erase", "key", "rebuild", "restore", "retention", "seal"),

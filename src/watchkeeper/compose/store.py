@@ -28,6 +28,7 @@ from watchkeeper.compose.pricing import prices_of
 from watchkeeper.compose.probing import prober_of
 from watchkeeper.compose.proving import Prover
 from watchkeeper.compose.redacting import captured
+from watchkeeper.compose.run_desk import RunDesk
 from watchkeeper.compose.searching import Searching
 from watchkeeper.compose.unlocking import unlock
 from watchkeeper.config import Config, ConfigError
@@ -113,6 +114,7 @@ class StoreHouse:
         )
         self.monitors = MonitorRunner(monitors_of(config), self.reader, self.desk, self.record, clock)
         self.lineage = Lineage(self.reader, self.payloads, self.desk, self.record, clock, self.ingester.drain)
+        self.runs = RunDesk(self.cells, self.record, clock)
         self.prober = prober_of(config, home, self.record, clock)
         self._journal: Journal | None = None
         self.eraser = Eraser(self, prices_of(config), self.subjects, aliases=aliases_of(config, home))

@@ -22,13 +22,15 @@ class Decision(Record):
     """A ruling. A policy fills in the first block; the decide engine the second.
 
     `reason` is a stable machine-readable code (`budget_exceeded`), `sentence` is for a person. `amendment` holds the
-    bytes to send instead when the verdict is AMEND. In `shadow` mode a ruling is recorded and not acted upon.
+    bytes to send instead when the verdict is AMEND; or `advice` is what the model is to be told then, as a last message
+    of its conversation. In `shadow` mode a ruling is recorded and not acted upon.
     """
 
     verdict: str
     reason: str
     sentence: str
     amendment: bytes | None = None
+    advice: str | None = None
 
     decision_id: str = ""
     policy: str = ""
@@ -58,3 +60,13 @@ def allow(reason: str, sentence: str) -> Decision:
 def deny(reason: str, sentence: str) -> Decision:
     """The call may not go on; `sentence` says what to do instead."""
     return Decision(verdict=Verdict.DENY, reason=reason, sentence=sentence)
+
+
+def advise(reason: str, sentence: str, advice: str) -> Decision:
+    """The call may go on, and the model is told something: `advice` becomes the last message of its conversation."""
+    return Decision(verdict=Verdict.AMEND, reason=reason, sentence=sentence, advice=advice)
+
+
+def hold(reason: str, sentence: str) -> Decision:
+    """The call may not go on until a person has said so; `sentence` says how to."""
+    return Decision(verdict=Verdict.HOLD, reason=reason, sentence=sentence)

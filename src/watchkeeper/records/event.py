@@ -23,7 +23,9 @@ class ToolStep(Record):
     """One tool call as the loop policy sees it.
 
     `arguments` and `result` are digests of the normalised values; `result` is None until the result was seen. `call_id`
-    names the call within its conversation so that a history that is sent again is not counted again.
+    names the call within its conversation so that a history that is sent again is not counted again. `sketch` tells
+    whether other arguments are nearly these (`analysis.sketch`), and `gist` is the digest of the result less what
+    changes by itself, such as times; both are empty where whoever reported the step did not tell them.
     """
 
     agent: str | None
@@ -31,6 +33,8 @@ class ToolStep(Record):
     arguments: str
     result: str | None = None
     call_id: str = ""
+    sketch: str = ""
+    gist: str = ""
 
 
 class Bound(Record):

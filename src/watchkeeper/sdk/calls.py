@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from watchkeeper.engines.decide.fold import BY_SPAN, normal
+from watchkeeper.engines.decide.fold import BY_SPAN, normal, result_of, sketch_of
 from watchkeeper.records.event import ToolStep
 from watchkeeper.records.ids import digest
 from watchkeeper.sdk.client import Client, current_client
@@ -71,7 +71,11 @@ class ToolCall(AgentCall):
             attributes["gen_ai.tool.call.arguments"] = content_of(given)
         self.handle = open_span(f"execute_tool {name}", attributes)
         self.step = ToolStep(
-            agent=self.who.agent, tool=name, arguments=normal(given), call_id=f"{BY_SPAN}{self.handle.span_id}"
+            agent=self.who.agent,
+            tool=name,
+            arguments=normal(given),
+            call_id=f"{BY_SPAN}{self.handle.span_id}",
+            sketch=sketch_of(given),
         )
         self._seen: list[str] = []
         self._ran = False
@@ -95,10 +99,11 @@ class ToolCall(AgentCall):
             self.handle.set("gen_ai.tool.call.result", content_of(result))
         super().close(result, error)
         if self._ran and self.client.guard is not None:
-            came = result_digest(f"{type(error).__qualname__}: {error}" if error is not None else result)
+            told = f"{type(error).__qualname__}: {error}" if error is not None else result
+            came, gist = result_digest(told), result_of(told if isinstance(told, str) else _plain(told))[1]
             if self._seen:
-                came = digest("".join([*self._seen, came]).encode())
-            step = msgspec.structs.replace(self.step, result=came)
+                came = gist = digest("".join([*self._seen, came]).encode())
+            step = msgspec.structs.replace(self.step, result=came, gist=gist)
             self.client.guard.done(step, self.who, self.handle.trace_id, self.handle.span_id)
 
 

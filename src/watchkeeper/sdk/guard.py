@@ -203,5 +203,7 @@ def _sendable(step: ToolStep) -> dict[str, Any]:
         "call_id": step.call_id,
         "agent": step.agent,
         "result": step.result,
+        "sketch": step.sketch or None,
+        "gist": step.gist or None,
     }
     return {key: value for key, value in sent.items() if value is not None}

@@ -45,6 +45,14 @@ class IncidentDesk(Protocol):
         ...
 
 
+class RunDesk(Protocol):
+    """Acts on runs on behalf of a person."""
+
+    async def resume(self, run: str, tenant: str, actor: str) -> int:
+        """Let a run go on; raises `LookupError` for one that is not known."""
+        ...
+
+
 class Eraser(Protocol):
     """Whoever erases from the whole data directory."""
 
@@ -123,6 +131,7 @@ class StoreParts:
     backtest: Callable[[Mapping[str, Any]], Awaitable[Any]] | None = None
     monitors: Callable[[], Awaitable[Any]] | None = None
     prober: Prober | None = None
+    runs: RunDesk | None = None
     flush: Callable[[], Awaitable[Mapping[str, int]]] = _nothing_to_flush
     watermarks: Callable[[], Awaitable[Mapping[str, Watermark]]] = _no_watermarks
     eraser: Eraser | None = None

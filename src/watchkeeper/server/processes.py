@@ -129,6 +129,7 @@ class StoreProcess:
                 backtest=house.backtest,
                 monitors=house.watch,
                 prober=house.prober,
+                runs=house.runs,
                 incidents=house.desk,
                 keys=house.keys,
                 lineage=house.lineage,

@@ -21,6 +21,7 @@ from watchkeeper.server.pages import Pages
 from watchkeeper.server.parts import StoreParts
 from watchkeeper.server.probe_api import probe_routes
 from watchkeeper.server.proof_api import ProofApi
+from watchkeeper.server.run_api import run_routes
 from watchkeeper.server.searching import ExplorerPages, SearchApi
 from watchkeeper.server.statics import statics
 
@@ -79,6 +80,7 @@ def store_app(parts: StoreParts) -> App:
         *pages.routes(),
         *ProofApi(parts).routes(),
         *probe_routes(parts),
+        *run_routes(parts),
         *api.routes(),
     ]
     app = Starlette(

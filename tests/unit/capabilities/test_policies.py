@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import yaml
 
+from watchkeeper.analysis.sketch import masked, sketch
 from watchkeeper.kinds.facts import Activity, Fact, Facts, Missing, Reservation, Reserve, RunActivity
 from watchkeeper.kinds.policy import Need, Policy
 from watchkeeper.records.event import Event, ToolStep
@@ -49,7 +50,15 @@ def step(text: str, number: int) -> ToolStep:
     agent, _, rest = text.partition(":")
     call, _, result = rest.partition("=")
     tool, _, arguments = call.rstrip(")").partition("(")
-    return ToolStep(agent=agent or None, tool=tool, arguments=arguments, result=result or None, call_id=str(number))
+    return ToolStep(
+        agent=agent or None,
+        tool=tool,
+        arguments=arguments,
+        result=result or None,
+        call_id=str(number),
+        sketch=sketch(arguments),
+        gist=masked(result),
+    )
 
 
 def facts_of(policy: Policy, event: Event, row: dict[str, Any], steps: tuple[ToolStep, ...]) -> Facts:
@@ -80,6 +89,8 @@ def test_the_ruling_is_the_expected_one(stem: str, row: dict[str, Any]) -> None:
         assert outcome.reason == expected["reason"]
     for words in expected.get("says", []):
         assert outcome is not None and words in outcome.sentence
+    for words in expected.get("advises", []):
+        assert outcome is not None and outcome.advice is not None and words in outcome.advice
     if "meters" in expected:
         meters = [request.meter for request in policy.needs(event) if isinstance(request, Reserve)]
         assert meters == expected["meters"]

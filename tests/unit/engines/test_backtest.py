@@ -45,7 +45,7 @@ def play(policy: Policy, *runs: RecordedRun) -> BacktestResult:
 
 
 def test_a_run_ends_at_its_first_intervention_and_what_follows_is_avoided() -> None:
-    result = play(Loop(), looping("r1", 10, success=False))
+    result = play(Loop(action="stop"), looping("r1", 10, success=False))
     (stop,) = result.interventions
     assert (stop.run_id, stop.call, stop.reason, stop.at_ns) == ("r1", 5, "loop_repeat", 5 * SECOND_NS)
     assert stop.avoided_calls == 5 and stop.avoided_usd == pytest.approx(0.05)
@@ -54,7 +54,7 @@ def test_a_run_ends_at_its_first_intervention_and_what_follows_is_avoided() -> N
 
 def test_successful_runs_that_would_be_stopped_are_counted_with_an_interval() -> None:
     good = [looping(f"good{n}", 3, success=True) for n in range(49)]
-    result = play(Loop(), *good, looping("wronged", 9, success=True), looping("bad", 9, success=False))
+    result = play(Loop(action="stop"), *good, looping("wronged", 9, success=True), looping("bad", 9, success=False))
     assert (result.wrongly.value, result.wrongly.n) == (0.02, 50)
     assert result.wrongly.low == pytest.approx(0.0035, abs=1e-3)
     assert result.wrongly.high == pytest.approx(0.105, abs=1e-2)
@@ -63,14 +63,14 @@ def test_successful_runs_that_would_be_stopped_are_counted_with_an_interval() ->
 
 
 def test_runs_without_an_outcome_are_counted_apart() -> None:
-    result = play(Loop(), looping("r1", 9, success=None), looping("r2", 2, success=None))
+    result = play(Loop(action="stop"), looping("r1", 9, success=None), looping("r2", 2, success=None))
     assert (result.unknown_outcomes, result.unknown_outcomes_stopped) == (2, 1)
     assert result.wrongly.n == result.rightly.n == 0 and (result.wrongly.low, result.wrongly.high) == (0.0, 1.0)
     assert any("2 runs have no known outcome" in sentence for sentence in sentences(result))
 
 
 def test_nothing_to_play_is_an_answer() -> None:
-    result = play(Loop())
+    result = play(Loop(action="stop"))
     assert result.runs == 0 and result.interventions == () and "0 of 0 runs" in sentences(result)[0]
 
 
@@ -96,13 +96,13 @@ def test_a_call_that_could_not_be_read_is_a_missing_fact_to_a_loop_and_none_to_a
         run_id="r1",
         calls=(RecordedCall(at_ns=1, unread=True, usage=Usage(input_tokens=1, output_tokens=1), cost_usd=0.0),),
     )
-    assert play(Loop(), unread).missing_facts == 1
+    assert play(Loop(action="stop"), unread).missing_facts == 1
     assert play(Budget(per="run", usd=1), unread).missing_facts == 0
 
 
 def test_a_tool_call_is_played_before_its_result_is_known() -> None:
     calls = [RecordedCall(at_ns=n, stage="tool_call", tool="f", steps=(step(n),)) for n in range(8)]
-    result = play(Loop(), RecordedRun(run_id="r1", calls=tuple(calls), success=False))
+    result = play(Loop(action="stop"), RecordedRun(run_id="r1", calls=tuple(calls), success=False))
     assert [each.call for each in result.interventions] == [5]
 
 
@@ -169,7 +169,7 @@ async def test_runs_are_loaded_with_their_calls_in_order_and_their_outcome() -> 
         (f"{1:032x}", 1, None),
     ]
     assert [each.unread for each in runs[0].calls].count(True) == 1
-    result = backtest(Link(policy=Loop(), instance="loop"), runs)
+    result = backtest(Link(policy=Loop(action="stop"), instance="loop"), runs)
     (stop,) = result.interventions
     assert stop.run_id == "r1" and stop.call == 10 and stop.avoided_usd == pytest.approx(0.1)
     assert result.missing_facts == 1

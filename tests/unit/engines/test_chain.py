@@ -16,7 +16,7 @@ from watchkeeper.engines.decide.reservations import reservations
 from watchkeeper.kinds.facts import Facts, Meter, Reserve
 from watchkeeper.kinds.policy import Need, Policy
 from watchkeeper.kinds.ports import Cells
-from watchkeeper.records.decision import Decision, allow, deny
+from watchkeeper.records.decision import Decision, advise, allow, deny
 from watchkeeper.records.event import Event, Stage, ToolStep
 from watchkeeper.records.span import Cost, Usage
 
@@ -40,7 +40,7 @@ async def open_spans(cells: Cells) -> list[str]:
 
 def test_a_chain_says_which_stages_it_wants_and_what_it_reads() -> None:
     empty, _ = chain_of(None)
-    both, _ = chain_of(None, Budget(per="key", usd=1), Loop())
+    both, _ = chain_of(None, Budget(per="key", usd=1), Loop(action="stop"))
     quiet, _ = chain_of(None, Scene())
     assert not empty.wants(Stage.REQUEST) and not empty.wants_steps and not empty.reserves
     assert both.wants(Stage.TOOL_CALL) and both.wants_steps and both.reserves and not both.wants(Stage.REPLY)
@@ -100,6 +100,23 @@ async def test_an_enforced_amendment_is_handed_over_and_two_stop_the_call() -> N
     ruling = await two.decide(call())
     assert ruling.amendment is None and ruling.stop is not None and ruling.stop.reason == "amendment_conflict"
     assert record[1].reason == "amendment_conflict"
+
+
+async def test_advice_of_several_policies_is_handed_over_in_order_and_lets_the_call_go_on() -> None:
+    def told(words: str) -> Scene:
+        return Scene(rules=lambda event, facts: advise("said", f"Told {words}.", words))
+
+    chain, record = chain_of(None, told("one"), shadow(told("unheard")), told("two"))
+    ruling = await chain.decide(call())
+    assert ruling.stop is None and ruling.amendment is None and ruling.advice == ("one", "two")
+    assert [each.verdict for each in record] == ["amend"] * 3
+
+
+async def test_a_call_that_is_stopped_carries_no_advice() -> None:
+    stops = Scene(rules=lambda event, facts: deny("no", "No."))
+    chain, _ = chain_of(None, Scene(rules=lambda event, facts: advise("said", "Told.", "words")), stops)
+    ruling = await chain.decide(call())
+    assert ruling.stop is not None and ruling.advice == ()
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
@@ -207,7 +224,7 @@ async def test_without_cells_a_budget_denies_and_a_loop_still_remembers() -> Non
     chain, _ = chain_of(None, Budget(per="key", usd=1))
     ruling = await chain.decide(call())
     assert ruling.stop is not None and ruling.stop.reason == "facts_unavailable"
-    chain, _ = chain_of(None, Loop())
+    chain, _ = chain_of(None, Loop(action="stop"))
     stops = []
     for n in range(6):
         step = ToolStep(agent="a", tool="f", arguments="x", result="same", call_id=str(n))
@@ -218,7 +235,7 @@ async def test_without_cells_a_budget_denies_and_a_loop_still_remembers() -> Non
 @pytest.mark.parametrize("fault", ["broken", "slow"])
 async def test_cells_out_of_reach_deny_by_budget_and_pass_by_loop_within_the_deadline(fault: str) -> None:
     cells = SickCells(MemoryCells())
-    chain, record = chain_of(cells, Budget(per="key", usd=1), Loop(), deadline_s=0.05)
+    chain, record = chain_of(cells, Budget(per="key", usd=1), Loop(action="stop"), deadline_s=0.05)
     cells.broken, cells.delay_s = fault == "broken", 30.0 if fault == "slow" else 0.0
     ruling = await asyncio.wait_for(chain.decide(call()), timeout=5)
     assert ruling.stop is not None and ruling.stop.policy == "budget" and ruling.stop.reason == "facts_unavailable"
@@ -296,7 +313,7 @@ async def test_a_call_of_a_chain_without_limits_never_touches_the_cells() -> Non
 
 async def test_two_levels_cost_one_transaction_before_and_one_after() -> None:
     cells = SickCells(MemoryCells())
-    chain, _ = chain_of(cells, Budget(per="key", usd=1), Budget(per="session", usd=1, tokens=99), Loop())
+    chain, _ = chain_of(cells, Budget(per="key", usd=1), Budget(per="session", usd=1, tokens=99), Loop(action="stop"))
     event = call()
     await chain.decide(event)
     assert cells.applied == 1

@@ -23,12 +23,12 @@ def step(number: int, result: str = "same", agent: str = "a") -> ToolStep:
 
 async def test_a_loop_is_remembered_over_a_restart(tmp_path: Path) -> None:
     cells = open_cells("sqlite", tmp_path)
-    chain, _ = chain_of(cells, Loop())
+    chain, _ = chain_of(cells, Loop(action="stop"))
     for number in range(4):
         assert (await chain.decide(call(steps=(step(number),)))).stop is None
     await cells.close()
     cells = open_cells("sqlite", tmp_path)
-    chain, _ = chain_of(cells, Loop())
+    chain, _ = chain_of(cells, Loop(action="stop"))
     ruling = await chain.decide(call(steps=(step(4),)))
     assert ruling.stop is not None and ruling.stop.reason == "loop_repeat"
     await cells.close()

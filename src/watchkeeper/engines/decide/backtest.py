@@ -78,6 +78,8 @@ class BacktestResult(Record):
     `wrongly` is the share of the runs with a good outcome that it would have stopped, `rightly` the share of those with
     a bad one. Runs without a known outcome are in neither and counted apart. `missing_facts` counts calls at which the
     policy could not be asked for want of a fact; at those the run went on. `spent_usd` is the known cost of all runs.
+    `told` counts the runs in which the model would have been told something, of which `told_good` ended well; what it
+    would have done then is not known, so such a run is played on as it was, and may be counted as stopped too.
     """
 
     policy: str
@@ -94,6 +96,8 @@ class BacktestResult(Record):
     spent_usd: float
     avoided_usd: float
     unpriced_calls: int
+    told: int = 0
+    told_good: int = 0
 
 
 def backtest(link: Link, runs: Iterable[RecordedRun]) -> BacktestResult:
@@ -130,6 +134,8 @@ def backtest(link: Link, runs: Iterable[RecordedRun]) -> BacktestResult:
         spent_usd=sum(cost for cost in costs if cost is not None),
         avoided_usd=sum(each.avoided_usd for each in stopped.values()),
         unpriced_calls=sum(cost is None for cost in costs),
+        told=len(replay.told),
+        told_good=sum(run.run_id in replay.told for run in good),
     )
 
 
@@ -142,6 +148,11 @@ def sentences(result: BacktestResult) -> list[str]:
         f"Of the {result.wrongly.n} runs that ended well it would have stopped {_share(result.wrongly)}; "
         f"of the {result.rightly.n} that did not, {_share(result.rightly)}.",
     ]
+    if result.told:
+        said.append(
+            f"In {result.told} runs it would have told the model to change its plan first ({result.told_good} of them "
+            "ended well); what the model would have made of that is not known."
+        )
     if result.unknown_outcomes:
         said.append(
             f"{result.unknown_outcomes} runs have no known outcome, and {result.unknown_outcomes_stopped} of them "
@@ -176,6 +187,7 @@ class _Replay:
         self._folds: dict[tuple[str, str], RunFold] = {}
         self._done: dict[str, list[ToolStep]] = {}
         self.stopped: dict[str, Intervention] = {}
+        self.told: set[str] = set()
         self.missing = 0
 
     def play(self, run: RecordedRun, number: int) -> None:
@@ -200,6 +212,8 @@ class _Replay:
         if decision is not None and decision.verdict in (Verdict.DENY, Verdict.HOLD):
             self.stopped[run.run_id] = _intervention(run, number, decision)
             return
+        if decision is not None and decision.advice:
+            self.told.add(run.run_id)
         for meter, amount in charges.items():
             self._meters[meter] = self._meters.get(meter, 0) + amount
 

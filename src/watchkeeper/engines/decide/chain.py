@@ -187,6 +187,8 @@ class Chain:
             raise
         if ruling.stop is not None:
             await fetch.give_back()
+            if self.wants_steps and (run := event.identity.run or event.identity.session):
+                self._sources.runs.doubt(event, run)
         return ruling
 
     async def _round(

@@ -6,12 +6,13 @@ its call within agent and conversation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
+from watchkeeper.analysis.sketch import masked, sketch
 from watchkeeper.kinds.facts import RunActivity
 from watchkeeper.records.event import ToolStep
 from watchkeeper.records.ids import digest
@@ -44,9 +45,9 @@ def steps_of(messages: Any, agent: str | None = None) -> tuple[ToolStep, ...]:
     """
     if not isinstance(messages, list):
         return ()
-    calls: list[tuple[str, str, str]] = []
+    calls: list[tuple[str, str, str, str]] = []
     waiting: dict[str, list[int]] = {}
-    results: dict[int, str] = {}
+    results: dict[int, tuple[str, str]] = {}
     for message in messages:
         if not isinstance(message, dict):
             continue
@@ -56,14 +57,22 @@ def steps_of(messages: Any, agent: str | None = None) -> tuple[ToolStep, ...]:
                 seen = waiting.setdefault(raw_id, [])
                 name = raw_id if raw_id and not seen else f"{raw_id}~{len(seen)}"
                 seen.append(len(calls))
-                calls.append((name, tool, normal(arguments)))
+                calls.append((name, tool, normal(arguments), sketch_of(arguments)))
         elif role in ("tool", "function"):
             place = _place(message, waiting, results)
             if place is not None:
-                results[place] = _result(message.get("content"))
+                results[place] = result_of(message.get("content"))
     return tuple(
-        ToolStep(agent=agent, tool=tool, arguments=arguments, result=results.get(i), call_id=name)
-        for i, (name, tool, arguments) in enumerate(calls)
+        ToolStep(
+            agent=agent,
+            tool=tool,
+            arguments=arguments,
+            result=results[i][0] if i in results else None,
+            call_id=name,
+            sketch=likeness,
+            gist=results[i][1] if i in results else "",
+        )
+        for i, (name, tool, arguments, likeness) in enumerate(calls)
     )
 
 
@@ -84,9 +93,50 @@ def _normal(value: Any) -> str:
 _normal_text = lru_cache(maxsize=2048)(_normal)  # a history is sent again with every turn
 
 
-@lru_cache(maxsize=2048)
-def _text_digest(text: str) -> str:
-    return digest(text.strip().encode("utf-8", "surrogatepass"))
+def sketch_of(value: Any) -> str:
+    """By what other arguments are told to be nearly these; empty for arguments that cannot be read."""
+    return _sketch_text(value) if isinstance(value, str) and len(value) <= REMEMBERED_LENGTH else _sketch(value)
+
+
+def _sketch(value: Any) -> str:
+    try:
+        if isinstance(value, str):
+            value = msgspec.json.decode(value) if value.strip() else {}
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        value = str(value)
+    return sketch(value)
+
+
+_sketch_text = lru_cache(maxsize=2048)(_sketch)
+
+
+def result_of(content: Any) -> tuple[str, str]:
+    """A tool result's digest, and its gist: the digest of its text less what changes by itself, such as times."""
+    if isinstance(content, list) and all(
+        isinstance(part, dict) and isinstance(part.get("text"), str) for part in content
+    ):
+        content = "".join(part["text"] for part in content)
+    if isinstance(content, str):
+        return _told_text(content) if len(content) <= REMEMBERED_LENGTH else _told(content)
+    plain = normal(content)
+    return plain, digest(masked(_as_text(content)).encode("utf-8", "surrogatepass"))
+
+
+def _told(text: str) -> tuple[str, str]:
+    text = text.strip()
+    plain = digest(text.encode("utf-8", "surrogatepass"))
+    less = masked(text)
+    return plain, plain if less == text else digest(less.encode("utf-8", "surrogatepass"))
+
+
+_told_text = lru_cache(maxsize=2048)(_told)
+
+
+def _as_text(value: Any) -> str:
+    try:
+        return _sorted.encode(value).decode()
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError, OverflowError):
+        return str(value)
 
 
 def _calls(message: dict[Any, Any]) -> Iterable[tuple[str, str, Any]]:
@@ -103,24 +153,12 @@ def _calls(message: dict[Any, Any]) -> Iterable[tuple[str, str, Any]]:
         yield f"function:{name}", name, legacy.get("arguments", "")
 
 
-def _place(message: dict[Any, Any], waiting: dict[str, list[int]], results: dict[int, str]) -> int | None:
+def _place(message: dict[Any, Any], waiting: dict[str, list[int]], results: Container[int]) -> int | None:
     """Which call a tool message answers: the oldest unanswered one of its id."""
     call_id = _text(message.get("tool_call_id"))
     if not call_id and message.get("role") == "function":
         call_id = f"function:{_text(message.get('name'))}"
     return next((place for place in waiting.get(call_id, ()) if place not in results), None)
-
-
-def _result(content: Any) -> str:
-    if isinstance(content, str) and len(content) <= REMEMBERED_LENGTH:
-        return _text_digest(content)
-    if isinstance(content, str):
-        return digest(content.strip().encode("utf-8", "surrogatepass"))
-    if isinstance(content, list) and all(
-        isinstance(part, dict) and isinstance(part.get("text"), str) for part in content
-    ):
-        return digest("".join(part["text"] for part in content).strip().encode("utf-8", "surrogatepass"))
-    return normal(content)
 
 
 def _text(value: Any) -> str:
@@ -156,7 +194,7 @@ def folded(fold: RunFold, steps: Iterable[ToolStep], conversation: str | None, a
         if step.call_id and key in calls:
             place = pending.get(_call(step)) if step.result is not None else None
             if place is not None and kept[place].result is None:
-                kept[place] = msgspec.structs.replace(kept[place], result=step.result)
+                kept[place] = msgspec.structs.replace(kept[place], result=step.result, gist=step.gist)
                 changed = True
             continue
         changed = True
@@ -172,6 +210,11 @@ def folded(fold: RunFold, steps: Iterable[ToolStep], conversation: str | None, a
     if not changed:
         return fold
     return RunFold(steps=tuple(kept[-KEPT_STEPS:]), calls=tuple(calls)[-KEPT_CALLS:], total=total, at_ns=at_ns)
+
+
+def forgiven(fold: RunFold, at_ns: int) -> RunFold:
+    """The fold of a run that a person lets go on: its steps count no more, and a history sent again does not either."""
+    return msgspec.structs.replace(fold, steps=(), at_ns=at_ns)
 
 
 class Seen(NamedTuple):
@@ -230,6 +273,7 @@ def _twin(kept: list[ToolStep], step: ToolStep) -> int | None:
 def _merged(one: ToolStep, other: ToolStep) -> ToolStep:
     """Two views of one call: the provider's id, and its history's result, which all doors come to see."""
     sent, ran = (other, one) if one.call_id.startswith(BY_SPAN) else (one, other)
+    told = ran if sent.result is None else sent
     return msgspec.structs.replace(
-        sent, agent=sent.agent or ran.agent, result=ran.result if sent.result is None else sent.result
+        sent, agent=sent.agent or ran.agent, result=told.result, gist=told.gist, sketch=sent.sketch or ran.sketch
     )

@@ -39,11 +39,15 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ruling(Record):
-    """What a chain ruled: every decision in order, the one that stops the call, the bytes to send instead."""
+    """What a chain ruled: every decision in order, the one that stops the call, the bytes to send instead.
+
+    `advice` is what the model is to be told with this call, in the order of the chain.
+    """
 
     decisions: tuple[Decision, ...] = ()
     stop: Decision | None = None
     amendment: bytes | None = None
+    advice: tuple[str, ...] = ()
 
 
 NO_RULING = Ruling()
@@ -55,13 +59,17 @@ def ruling_of(decisions: list[Decision]) -> Ruling:
         return NO_RULING
     stop: Decision | None = None
     amending: list[Decision] = []
+    advice: list[str] = []
     for decision in decisions:
         if decision.verdict == Verdict.ALLOW:
             continue
         if stop is None and decision.stops:
             stop = decision
         elif decision.mode == "enforce" and decision.verdict == Verdict.AMEND:
-            amending.append(decision)
+            if decision.advice:
+                advice.append(decision.advice)
+            if decision.amendment is not None or not decision.advice:
+                amending.append(decision)
     if stop is None and len(amending) > 1:
         names = " and ".join(repr(each.instance) for each in amending)
         stop = msgspec.structs.replace(
@@ -74,7 +82,8 @@ def ruling_of(decisions: list[Decision]) -> Ruling:
         )
         decisions = [stop if each is amending[1] else each for each in decisions]
     amendment = amending[0].amendment if amending and stop is None else None
-    return Ruling(decisions=tuple(decisions), stop=stop, amendment=amendment)
+    told = tuple(advice) if stop is None else ()
+    return Ruling(decisions=tuple(decisions), stop=stop, amendment=amendment, advice=told)
 
 
 class Reads(NamedTuple):

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
-from watchkeeper.engines.decide.fold import RunFold, Seen, folded, seen_by
+from watchkeeper.engines.decide.fold import RunFold, Seen, folded, forgiven, seen_by
 from watchkeeper.kinds.facts import RunActivity
 from watchkeeper.kinds.ports import Cells, Delete, Refused, Swap
 from watchkeeper.records.event import Event
@@ -45,7 +45,7 @@ class Runs:
 
         It takes none without cells, or when the run is in memory and the event says nothing new about it.
         """
-        key = _key(event, run)
+        key = _key(event.identity.tenant, run)
         held = self._folds.get(key)
         if held is not None and held.seen.all_of(event.steps, event.identity.session):
             self._folds.move_to_end(key)
@@ -56,9 +56,14 @@ class Runs:
         self._keep(key, following, None)
         return following.activity()
 
+    def doubt(self, event: Event, run: str) -> None:
+        """Look the run up anew at its next call: it was stopped, and a person may let it go on from elsewhere."""
+        if self._cells is not None:
+            self._folds.pop(_key(event.identity.tenant, run), None)
+
     async def after(self, event: Event, run: str) -> RunActivity:
         """Fold the event's steps into a run, persist it if it changed, and say what the run has done."""
-        key = _key(event, run)
+        key = _key(event.identity.tenant, run)
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
             return await self._fold_in(event, run, key)
@@ -105,9 +110,27 @@ def _with(fold: RunFold, event: Event) -> RunFold:
     return folded(fold, event.steps, event.identity.session, event.at_ns) if event.steps else fold
 
 
-def _key(event: Event, run: str) -> str:
+def _key(tenant: str, run: str) -> str:
     data = run.encode("utf-8", "backslashreplace")
-    return f"{PREFIX}{event.identity.tenant}/{data.decode() if len(data) <= 120 else digest(data)}"
+    return f"{PREFIX}{tenant}/{data.decode() if len(data) <= 120 else digest(data)}"
+
+
+async def resume_run(cells: Cells, tenant: str, run: str, now_ns: int) -> int | None:
+    """Let a run go on that was stopped as a loop: what it has done so far counts no more.
+
+    Its earlier calls stay known, so that a history that is sent again is not counted again. Says how many steps were
+    set aside, None where no run of this name has done anything.
+    """
+    key = _key(tenant, run)
+    for _ in range(ATTEMPTS):
+        stored = await cells.get(key)
+        if not isinstance(stored, bytes):
+            return None
+        fold = unpack(RunFold, stored)
+        answer = await cells.apply([Swap(key=key, expected=stored, value=pack(forgiven(fold, now_ns)))])
+        if not isinstance(answer, Refused):
+            return len(fold.steps)
+    raise RuntimeError(f"Run {run[:80]!r} was changed by others {ATTEMPTS} times meanwhile. Try again.")
 
 
 async def forget_runs(cells: Cells, before_ns: int) -> int:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from watchkeeper.engines.decide.fold import normal
+from watchkeeper.engines.decide.fold import normal, result_of, sketch_of
 from watchkeeper.engines.gateway.errors import Refusal
 from watchkeeper.engines.gateway.identity import Trace
 from watchkeeper.records.drop import Drop
@@ -113,13 +113,18 @@ class SentLoss(Sent):
 
 
 class SentStep(Sent):
-    """A tool call that was made before: digests of its arguments and, once it is known, of its result."""
+    """A tool call that was made before: digests of its arguments and, once it is known, of its result.
+
+    `sketch` and `gist` let a loop be seen whose arguments or results differ a little each time; the SDK sends them.
+    """
 
     tool: Name
     arguments: Name
     agent: Name | None = None
     result: Name | None = None
     call_id: Annotated[str, Meta(max_length=200)] = ""
+    sketch: Annotated[str, Meta(max_length=2000)] = ""
+    gist: Annotated[str, Meta(max_length=200)] = ""
 
 
 class SentIdentity(Sent):
@@ -289,13 +294,19 @@ def event_of(sent: SentEvent, identity: Identity, trace: Trace, now_ns: int) -> 
     identity = with_claims(identity, sent.identity)
     steps = tuple(
         ToolStep(
-            agent=s.agent or identity.agent, tool=s.tool, arguments=s.arguments, result=s.result, call_id=s.call_id
+            agent=s.agent or identity.agent,
+            tool=s.tool,
+            arguments=s.arguments,
+            result=s.result,
+            call_id=s.call_id,
+            sketch=s.sketch,
+            gist=s.gist,
         )
         for s in sent.steps
     )
     span_id = sent.span_id or new_span_id()
     if not steps and sent.tool is not None and sent.arguments is not msgspec.UNSET:
-        result = None if sent.result is msgspec.UNSET else normal(sent.result)
+        result, gist = (None, "") if sent.result is msgspec.UNSET else result_of(sent.result)
         steps = (
             ToolStep(
                 agent=identity.agent,
@@ -303,6 +314,8 @@ def event_of(sent: SentEvent, identity: Identity, trace: Trace, now_ns: int) -> 
                 arguments=normal(sent.arguments),
                 result=result,
                 call_id=f"span:{span_id}",
+                sketch=sketch_of(sent.arguments),
+                gist=gist,
             ),
         )
     return Event(

@@ -64,7 +64,7 @@ class House:
         self.decisions: list[Decision] = []
         self.cells = MemoryCells()
         budget = Link(policy=Budget(per="session", tokens=1000), instance="budget")
-        links = (Link(policy=Loop(), instance="loop"), budget)
+        links = (Link(policy=Loop(action="stop"), instance="loop"), budget)
         chain = Chain(links, self.cells, self.decisions.append, time.time_ns)
         self.keys = KeyRing(self.cells)
         self.intake = Intake(self.journal, TRACES, chain, self.keys, **options)
