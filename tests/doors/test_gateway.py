@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import AsyncIterator
@@ -197,3 +198,24 @@ async def test_a_path_that_cannot_be_bounded_is_refused_under_a_money_cap(tmp_pa
             await at.client.images.generate(model="lab-small", prompt="a boat")
         assert caught.value.code == "cannot_be_bounded"
         assert [model.id for model in (await at.client.models.list()).data] == ["fast"]
+
+
+async def test_a_model_in_a_loop_is_told_so_and_the_record_holds_both_requests(tmp_path: Path) -> None:
+    arguments: list[dict[str, object]] = []
+    for turn in range(5):
+        call = {"id": f"c{turn}", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        arguments.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        arguments.append({"role": "tool", "tool_call_id": f"c{turn}", "content": "nothing"})
+    async with house(tmp_path, Link(policy=Loop(), instance="loop")) as at:
+        answer = await at.client.chat.completions.create(  # type: ignore[call-overload]
+            model="fast",
+            messages=[*MESSAGES, *arguments],
+            max_tokens=30,
+            extra_headers={"x-watchkeeper-run": "r1"},
+        )
+        assert answer.choices
+        span = at.spans()[-1]
+        assert "watchkeeper.advised" in {event.name for event in span.events}
+        asked, sent = (json.loads(at.body(span, name)) for name in ("request", "sent"))
+        assert sent["messages"][:-1] == asked["messages"]
+        assert "'look'" in sent["messages"][-1]["content"]

@@ -34,6 +34,7 @@ CAP_USD = 0.5
 SETTINGS = f"""
 [[policies]]
 use = "loop"
+with = {{ action = "stop" }}
 
 [[policies]]
 use = "budget"

@@ -104,6 +104,11 @@ class Loop(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(description="What follows: tell the model twice and then stop, or always one of the others."),
     ] = "escalate"
 
+    @property
+    def advises(self) -> bool:
+        """Whether the model may be told something, for which a call needs room."""
+        return self.action in ("escalate", "replan")
+
     def needs(self, event: Event) -> tuple[FactRequest, ...]:
         """What the run has done so far; the session stands in for a run that has no name."""
         run = event.identity.run or event.identity.session
@@ -228,9 +233,9 @@ def _advice(seen: _Seen, last: bool) -> str:
     names = ", ".join(sorted({repr(step.tool[:60]) for step in seen.members}))
     warning = " If it goes on like this, the run will be stopped." if last else ""
     return (
-        f"[Notice from the operator of this system] You have called {names} {seen.found.times} times and got the same "
-        "results; calling again will not bring anything new. Do not repeat these calls. Use what you have, try "
-        f"another way, or say plainly what is missing and end.{warning}"
+        f"[Notice from the operator of this system] You have called {names[:160]} {seen.found.times} times with the "
+        "same results. Do not repeat these calls: use what you have, try another way, or say what is missing and end."
+        f"{warning}"
     )
 
 

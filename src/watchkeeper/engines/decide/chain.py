@@ -68,6 +68,7 @@ class Chain:
         reads = [reads_of(link.policy) for link in self.links]
         self.reserves = any(each.reserves for each in reads)
         self.wants_steps = any(each.steps for each in reads)
+        self.advises = any(getattr(link.policy, "advises", False) for link in self.links)
 
     def wants(self, stage: Stage) -> bool:
         """Whether any policy is asked at this stage."""

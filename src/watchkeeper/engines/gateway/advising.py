@@ -1,4 +1,4 @@
-"""Tells a model something on behalf of a policy: a last message in its conversation, and every other byte as it came."""
+"""Tells a model something on behalf of a policy: a last message in its conversation; all other bytes stay."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import msgspec
 from watchkeeper.engines.gateway.wire import rewrite
 from watchkeeper.records.record import as_json
 
-ROOM_BYTES = 2048
+ROOM_BYTES = 640
 """As much as all advice in one call takes up; what is reserved for a call under a chain that advises has this room."""
 
-_MOST_CHARS = 1000
+_MOST_BYTES = 560
 
 CONVERSATIONS = ("messages", "input")
 """The fields that hold a conversation: of chat completions and of Anthropic's messages, and of responses."""
@@ -24,7 +24,7 @@ def advised(body: bytes, fields: Mapping[str, msgspec.Raw], advice: Sequence[str
     A user's message is understood by every model at every place of a conversation, also after a tool's result; a system
     message is not. Advice is cut so that it fits into `ROOM_BYTES`.
     """
-    text = _cut("\n\n".join(advice), _MOST_CHARS)
+    text = _cut("\n\n".join(advice), _MOST_BYTES)
     told = as_json({"role": "user", "content": text})
     for name in CONVERSATIONS:
         raw = bytes(fields[name]).strip() if name in fields else b""
@@ -38,5 +38,11 @@ def advised(body: bytes, fields: Mapping[str, msgspec.Raw], advice: Sequence[str
 
 
 def _cut(text: str, most: int) -> str:
-    """A text of at most so many characters: of JSON, a character takes six bytes at most."""
-    return text if len(text) <= most else text[: most - 2] + " …"
+    """A text that takes at most so many bytes as JSON, in which a character takes one to six."""
+    if len(as_json(text)) <= most:
+        return text
+    fits, over = 0, min(len(text), most)
+    while over - fits > 1:
+        middle = (fits + over) // 2
+        fits, over = (middle, over) if len(as_json(text[:middle])) <= most else (fits, middle)
+    return text[:fits] + " …"

@@ -6,6 +6,7 @@ import asyncio
 import math
 from abc import ABC, abstractmethod
 
+from watchkeeper.engines.gateway.advising import ROOM_BYTES, advised
 from watchkeeper.engines.gateway.circumstances import answered, asked
 from watchkeeper.engines.gateway.dialects.chat import CHAT
 from watchkeeper.engines.gateway.dialects.dialect import Dialect, Head
@@ -15,6 +16,7 @@ from watchkeeper.engines.gateway.identity import resolve
 from watchkeeper.engines.gateway.keys import OWNER, Key, key_required, presented
 from watchkeeper.engines.gateway.logbook import Logbook, Outcome
 from watchkeeper.engines.gateway.parts import Parts
+from watchkeeper.engines.gateway.ports import Ruling
 from watchkeeper.engines.gateway.routes import Route
 from watchkeeper.engines.gateway.settings import UpstreamSpec
 from watchkeeper.engines.gateway.stream import StreamReader
@@ -92,8 +94,8 @@ class Call(ABC):
             await logbook.keep(coded, "request.encoded", f"application/{coding}")
         return body
 
-    async def _ask_policies(self, bound: Bound | None, steps: tuple[ToolStep, ...]) -> bytes | None:
-        """Let the policies rule; returns the bytes to send instead, if any. Raises a 403 when one stops the call."""
+    async def _ask_policies(self, bound: Bound | None, steps: tuple[ToolStep, ...]) -> Ruling:
+        """Let the policies rule; the answer holds what is to be sent instead. Raises a 403 when one stops the call."""
         logbook, chain = self.logbook, self.parts.chain
         assert logbook.spec is not None
         event = Event(
@@ -121,7 +123,7 @@ class Call(ABC):
                 headers=(NO_RETRY, (b"x-watchkeeper-decision", stop.decision_id.encode())),
             )
         self._event = event
-        return ruling.amendment
+        return ruling
 
     async def _pass_on(self, path: str, body: bytes) -> None:
         """Record, ask the upstream, pass its reply back, and record that."""
@@ -319,12 +321,9 @@ class ModelCall(Call):
         route = parts.routes.find(head.model)
         logbook.route(route)
         self._note_composition(head, route)
-        amendment = None
         if parts.chain.wants(Stage.REQUEST):
-            amendment = await self._ask_policies(self._bound(head, body, route.spec), self._steps(head))
-        if amendment is not None:
-            logbook.happened("watchkeeper.amended")
-            body, head = amendment, dialect.read(amendment, self._way.deployment)
+            ruling = await self._ask_policies(self._bound(head, body, route.spec), self._steps(head))
+            body, head = self._amended(body, head, ruling)
         spoken = dialect.spoken(head, route.model, route.spec)
         self._hide_usage = spoken.hide_usage
         if spoken.hide_usage:
@@ -332,6 +331,19 @@ class ModelCall(Call):
         query = "" if self._way.azure else exchange.query
         to_send = rewrite(body, head.fields, spoken.changes) if spoken.changes else body
         await self._pass_on(dialect.path + query, to_send)
+
+    def _amended(self, body: bytes, head: Head, ruling: Ruling) -> tuple[bytes, Head]:
+        """The body as the policies want it, and its head: other bytes, or the same with advice to the model added."""
+        amendment = ruling.amendment
+        if amendment is not None:
+            body, head = amendment, self.dialect.read(amendment, self._way.deployment)
+            self.logbook.happened("watchkeeper.amended")
+        if ruling.advice:
+            told = advised(body, head.fields, ruling.advice)
+            self.logbook.happened("watchkeeper.advised" if told is not None else "watchkeeper.advice_not_given")
+            if told is not None:
+                body, head = told, self.dialect.read(told, self._way.deployment)
+        return body, head
 
     def _note_head(self, head: Head) -> None:
         logbook = self.logbook
@@ -354,6 +366,8 @@ class ModelCall(Call):
         inward, outward = self.dialect.input_bound(body, head), self.dialect.output_bound(head, spec)
         if inward is None or outward is None:
             return None
+        if self.parts.chain.advises:
+            inward += ROOM_BYTES
         logbook = self.logbook
         cost = self.parts.pricer.worst_case(spec.provider, logbook.sent_model, (inward, outward), logbook.start_ns)
         return Bound(

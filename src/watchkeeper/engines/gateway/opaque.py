@@ -37,8 +37,8 @@ class OpaqueCall(Call):
         body = self._find_upstream(body)
         if parts.chain.wants(Stage.REQUEST):
             reads = exchange.method in ("GET", "HEAD")
-            amendment = await self._ask_policies(_FREE if reads else None, ())
-            body = body if amendment is None else amendment
+            ruling = await self._ask_policies(_FREE if reads else None, ())
+            body = body if ruling.amendment is None else ruling.amendment
         await self._pass_on(exchange.target.removeprefix("/v1"), body)
 
     def _find_upstream(self, body: bytes) -> bytes:

@@ -55,6 +55,11 @@ class Ruling(Protocol):
         """The body to send instead of the client's."""
         ...
 
+    @property
+    def advice(self) -> Sequence[str]:
+        """What the model is to be told with this call."""
+        ...
+
 
 class Chain(Protocol):
     """The policies in force."""
@@ -62,6 +67,11 @@ class Chain(Protocol):
     @property
     def wants_steps(self) -> bool:
         """Whether a policy reads the run's tool calls."""
+        ...
+
+    @property
+    def advises(self) -> bool:
+        """Whether a policy may want the model to be told something."""
         ...
 
     def wants(self, stage: Stage) -> bool:

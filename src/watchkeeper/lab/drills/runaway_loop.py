@@ -31,6 +31,7 @@ WAIT_S = 30.0
 SETTINGS = f"""
 [[policies]]
 use = "loop"
+with = {{ action = "stop" }}
 
 [[policies]]
 use = "budget"

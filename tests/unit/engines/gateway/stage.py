@@ -128,6 +128,7 @@ class PlainRuling:
     decisions: tuple[Decision, ...] = ()
     stop: Decision | None = None
     amendment: bytes | None = None
+    advice: tuple[str, ...] = ()
 
 
 @dataclass
@@ -137,6 +138,7 @@ class PlainChain:
     ruling: PlainRuling = field(default_factory=PlainRuling)
     active: bool = True
     wants_steps: bool = False
+    advises: bool = False
     asked: list[Event] = field(default_factory=list)
     settled: list[tuple[Event, Usage, Cost | None]] = field(default_factory=list)
     released: list[Event] = field(default_factory=list)
