@@ -179,7 +179,11 @@ class Pricer(Protocol):
 
 
 class Completion(Record):
-    """A model's answer to one request, as the eval runner needs it."""
+    """A model's answer to one request, as the eval runner needs it.
+
+    `error` says why there is none. `retriable` is whether the same request may go well another time, `retry_after_s`
+    when the provider says to try. `status` is the HTTP status, where there was one.
+    """
 
     output: str | None
     calls: str | None
@@ -189,6 +193,25 @@ class Completion(Record):
     output_tokens: int | None
     duration_ns: int
     error: str | None = None
+    status: int | None = None
+    retriable: bool = False
+    retry_after_s: float | None = None
+
+
+class AnswerCache(Protocol):
+    """Keeps answers by the digest of what was asked, so that nothing is asked twice, also after a crash."""
+
+    def get(self, key: str) -> Completion | None:
+        """The answer kept under a key."""
+        ...
+
+    def put(self, key: str, answer: Completion) -> None:
+        """Keep an answer; once this returns it survives a crash of the process."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
 
 
 class ModelProvider(Protocol):
