@@ -244,7 +244,7 @@ class _Asking:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         from watchkeeper.adapters.models.openai_http import OpenAIHttp
-        from watchkeeper.cli.evals import pricer
+        from watchkeeper.compose.asking import price_of
         from watchkeeper.engines.experiments.replay import Walker
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -257,7 +257,7 @@ class _Asking:
                     cassette,
                     forward=not one_turn,
                     concurrency=concurrency,
-                    price=pricer(self._settings),
+                    price=price_of(self._settings),
                     progress=lambda: bar.advance(task),
                 )
                 return await walker.walks(requests, samples)
@@ -359,7 +359,7 @@ def _keep(result: Forked, read: _Reading, target: str, trace: str, changes: Sequ
     """Record the fork as an experiment, so that it can be found again and cited."""
     import time
 
-    from watchkeeper.cli.evals import eval_writer
+    from watchkeeper.cli.eval_run import eval_writer
     from watchkeeper.compose.redacting import captured
     from watchkeeper.compose.unlocking import unlock
     from watchkeeper.engines.recorder.journal import JournalFull

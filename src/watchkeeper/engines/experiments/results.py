@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -36,14 +37,23 @@ class Result(Record):
     scores: tuple[Score, ...] = ()
 
 
+EndedBy = Literal["all", "stopped", "cap", "verdict"]
+
+
 class Outcome(Record):
-    """One run: its record, its results in the order of the cases, and whether all cases were asked."""
+    """One run: its record, its results in the order of the cases, and whether all cases were asked.
+
+    `ended_by` says what ended it: all cases were asked, somebody stopped it, a cap in money was reached, or its verdict
+    was known early; `why` says so in a sentence, for the last two.
+    """
 
     experiment: Experiment
     results: tuple[Result, ...]
     planned: int
     stopped: bool = False
     unscored: int = 0
+    ended_by: EndedBy = "all"
+    why: str | None = None
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:

@@ -1,7 +1,8 @@
 """Runs a suite: asks each case, judges each answer, records scores as they come and a summary with intervals.
 
 A case whose call failed, or whose scorer failed, is counted and left out of the means: it is never a 0. A run that is
-stopped keeps what it has and says that it is a part.
+stopped keeps what it has and says that it is a part, and why: somebody stopped it, a cap in money was reached, or its
+verdict was known early.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 import msgspec
 
 from watchkeeper.analysis import intervals
-from watchkeeper.engines.experiments.results import Outcome, Result
+from watchkeeper.engines.experiments.asking import Asker, CapReached, draws
+from watchkeeper.engines.experiments.results import EndedBy, Outcome, Result
 from watchkeeper.kinds.ports import Completion, ModelProvider
 from watchkeeper.kinds.scorer import Mark, Scorer, Subject
 from watchkeeper.records.case import Case
@@ -63,7 +65,11 @@ def parameters_digest(scorer: object) -> str:
 
 
 class Runner:
-    """Runs one plan. `record` keeps each record; `progress` is told of each result; `price` says what a call cost."""
+    """Runs one plan. `record` keeps each record; `progress` is told of each result; `price` says what a call cost.
+
+    `provider` is asked as it is, or through an `Asker` with its cache, pace, retries and cap. `done` is told of each
+    result as well and says why the run may end early, None while it may not.
+    """
 
     def __init__(
         self,
@@ -74,9 +80,16 @@ class Runner:
         *,
         progress: Callable[[Result], object] | None = None,
         price: Callable[[Completion], float | None] | None = None,
+        done: Callable[[Result], str | None] | None = None,
     ) -> None:
         self._plan = plan
+        self._ask = provider if isinstance(provider, Asker) else None
         self._provider = provider
+        self._done = done
+        self._why: str | None = None
+        self._ended_by: EndedBy = "all"
+        number = draws()
+        self._draws = tuple(number(case.messages) for case in plan.cases)
         self._record = record
         self._clock_ns = clock_ns
         self._progress = progress
@@ -110,6 +123,8 @@ class Runner:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
                 ended.result()
+            elif self._ended_by == "all":
+                self._ended_by = "stopped"
         finally:
             for task in (*workers, stop):
                 task.cancel()
@@ -119,14 +134,33 @@ class Runner:
 
     async def _work(self, work: Any) -> None:
         for index, repeat in work:
-            self._results[index, repeat] = result = await self._one(self._plan.cases[index], repeat)
+            if self._why is not None:
+                return
+            try:
+                result = await self._one(index, repeat)
+            except CapReached as reached:
+                self._end("cap", str(reached))
+                return
+            self._results[index, repeat] = result
             for score in result.scores:
                 self._record(score)
             if self._progress is not None:
                 self._progress(result)
+            if self._done is not None and (why := self._done(result)) is not None:
+                self._end("verdict", why)
 
-    async def _one(self, case: Case, repeat: int) -> Result:
-        answer = await self._provider.complete(case.messages, self._plan.parameters)
+    def _end(self, by: EndedBy, why: str) -> None:
+        self._ended_by, self._why = by, why
+
+    async def _answer(self, index: int, repeat: int) -> Completion:
+        messages, parameters = self._plan.cases[index].messages, self._plan.parameters
+        if self._ask is None:
+            return await self._provider.complete(messages, parameters)
+        return await self._ask(messages, parameters, f"{self._draws[index]}.{repeat}")
+
+    async def _one(self, index: int, repeat: int) -> Result:
+        case = self._plan.cases[index]
+        answer = await self._answer(index, repeat)
         if self._price is not None:
             self._costs.append(self._price(answer))
         result = Result(
@@ -210,6 +244,8 @@ class Runner:
             results=results,
             planned=planned,
             stopped=len(results) < planned,
+            ended_by="all" if len(results) == planned else self._ended_by,
+            why=self._why,
             unscored=sum(score.value is None and score.label is None for r in results for score in r.scores),
         )
 

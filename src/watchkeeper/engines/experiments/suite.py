@@ -14,7 +14,7 @@ import re
 import runpy
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -37,6 +37,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     parameters: dict[str, Any] = {}
     api_key: str | None = None
     timeout_s: Annotated[float, Meta(gt=0)] = 120.0
+    api: Literal["openai", "responses", "anthropic"] = "openai"
 
     def key(self, environ: Mapping[str, str] | None = None) -> str | None:
         """The key from the environment; raises `SuiteError` where the variable is named and not set."""

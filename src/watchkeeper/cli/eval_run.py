@@ -1,0 +1,356 @@
+"""The command that runs a suite: asks every case, judges every answer, and may gate a release."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from watchkeeper.cli.options import Failure, house_options, print_json, print_table
+
+if TYPE_CHECKING:
+    from watchkeeper.config import Config
+    from watchkeeper.engines.experiments.asking import Asker
+    from watchkeeper.engines.experiments.gates import Gate
+    from watchkeeper.engines.experiments.results import Outcome, Result
+    from watchkeeper.engines.experiments.runner import Plan
+    from watchkeeper.engines.experiments.suite import Loaded
+    from watchkeeper.engines.recorder.capture import Capture
+    from watchkeeper.engines.recorder.home import Home
+    from watchkeeper.engines.recorder.journal import Journal
+
+STOPPED = 130
+UNRESOLVED = 3
+WRITERS = ("eval", *(f"eval-{number}" for number in range(2, 10)))
+LINES_EVERY_S = 10.0
+
+
+@click.command()
+@click.argument("suite", type=click.Path(path_type=Path))
+@click.option("--target", metavar="URL", help="Ask this endpoint instead of the suite's own.")
+@click.option("--model", help="Ask this model instead of the suite's own.")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, help="Calls at a time.")
+@click.option("--requests-per-minute", type=click.FloatRange(0, min_open=True), help="Ask no faster than this.")
+@click.option("--tokens-per-minute", type=click.FloatRange(0, min_open=True), help="Use no more tokens than this.")
+@click.option(
+    "--retries", type=click.IntRange(0, 20), default=2, show_default=True, help="Tries after a first failure."
+)
+@click.option("--cap-usd", type=click.FloatRange(0), help="Stop before more than this could be spent.")
+@click.option("--no-cache", is_flag=True, help="Ask everything anew, and keep no answers.")
+@click.option("--against", metavar="RUN", help="Gate against a baseline: an experiment's id, or a file of --out.")
+@click.option(
+    "--require",
+    type=click.Choice(["not-worse", "non-inferior", "equivalent", "better"]),
+    default="not-worse",
+    show_default=True,
+    help="What the verdict against the baseline must be.",
+)
+@click.option("--at-least", multiple=True, metavar="SCORE=VALUE", help="Gate on a score's mean.")
+@click.option("--margin", type=float, help="The difference that does not matter, in units of the score.")
+@click.option("--stop-early", metavar="SCORE", help="End as soon as this score's verdict is known.")
+@click.option("--range", "span", type=(float, float), default=(0.0, 1.0), help="Least and most of that score [0 1].")
+@click.option("--out", type=click.Path(path_type=Path), help="Write one JSON line for each answer and its scores.")
+@house_options
+def run(
+    suite: Path,
+    target: str | None,
+    model: str | None,
+    concurrency: int,
+    out: Path | None,
+    data: str | None,
+    config: Path | None,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Run SUITE, a YAML or Python file: ask every case, judge every answer, record scores and summary.
+
+    Answers are kept in the data directory. The same command again asks only what is not answered yet, so a run that was
+    stopped or killed goes on where it was; reruns (`repeats`) are never answered with one another's answers.
+
+    Exit code 0; 1 when a gate failed or every call did; 2 when the suite cannot be used; 3 when a gate could not be
+    resolved; 130 when stopped by Ctrl-C, which keeps what was answered. A Python suite is a program and is run as one.
+    """
+    from watchkeeper.compose.redacting import captured
+    from watchkeeper.compose.unlocking import unlock
+    from watchkeeper.config import load
+    from watchkeeper.engines.experiments.dataset import SuiteError
+    from watchkeeper.engines.experiments.results import write_results
+    from watchkeeper.engines.experiments.suite import load_suite
+    from watchkeeper.engines.recorder.home import Home
+    from watchkeeper.engines.recorder.journal import JournalFull
+
+    settings = load(config, data=data)
+    try:
+        loaded = load_suite(suite)
+        plan, key = plan_of(loaded, settings, target, model, concurrency)
+        gates = _gates(chosen, plan, config, data)
+    except (SuiteError, ValueError) as error:
+        raise Failure(str(error), "suite") from error
+    home = Home(settings.data)
+    unlock(settings, home)
+    writer = captured(settings, home, eval_writer(home), "evals")
+    try:
+        outcome, told = _uvloop(_run(loaded, plan, key, settings, writer, gates, chosen))
+    except JournalFull as error:
+        raise Failure(f"{error}. Free some space and run again; what was recorded so far is kept.") from error
+    except ValueError as error:
+        raise Failure(str(error), "suite") from error
+    finally:
+        writer.close()
+    if out is not None:
+        try:
+            write_results(out, outcome.results)
+        except OSError as error:
+            raise Failure(f"{out} cannot be written: {error.strerror}. The run is recorded all the same.") from error
+    ruled = [gate(outcome) for gate in gates]
+    _tell_run(outcome, told, ruled, out, as_json)
+    asked = len(outcome.results)
+    if outcome.ended_by == "stopped":
+        raise SystemExit(STOPPED)
+    if any(each.passed is False for each in ruled) or (asked > 0 and outcome.experiment.errors == asked):
+        raise SystemExit(1)
+    raise SystemExit(UNRESOLVED if any(each.passed is None for each in ruled) else 0)
+
+
+def plan_of(
+    loaded: Loaded, settings: Config, url: str | None, model: str | None, concurrency: int
+) -> tuple[Plan, str | None]:
+    """What to run, and the endpoint's key."""
+    import time
+
+    import msgspec
+
+    from watchkeeper.compose.discovery import build
+    from watchkeeper.config import Capability
+    from watchkeeper.engines.experiments.runner import Judge, Plan, composition
+
+    suite = loaded.suite
+    named = msgspec.structs.replace(settings, file=str(loaded.path))
+    judges = tuple(
+        Judge(
+            scorer=build("scorers", Capability(use=use.use, name=use.name, parameters=use.parameters), named),
+            name=use.name,
+        )
+        for use in suite.scorers
+    )
+    target, key = suite.target, None
+    parameters: dict[str, Any] = {}
+    if target is not None:
+        parameters = {**target.parameters, "model": model or target.model}
+        key = None if loaded.answer is not None and url is None else target.key()
+    elif model is not None:
+        parameters = {"model": model}
+    asked = url or (None if loaded.answer is not None else target.base_url if target is not None else None)
+    if asked is None and loaded.answer is None:
+        raise Failure(f"{loaded.path}: `target.base_url` is missing; add it, or name an endpoint with --target URL.")
+    if asked is not None and "model" not in parameters:
+        raise Failure(f"{loaded.path}: names no model; name one with --model, or add `target` to the suite.")
+    said = asked or f"{loaded.path.name}:target"
+    plan = Plan(
+        suite=suite.name,
+        target=said,
+        cases=loaded.cases,
+        judges=judges,
+        manifest=composition(said, parameters, loaded.cases, time.time_ns()),
+        parameters=parameters,
+        repeats=suite.repeats,
+        concurrency=concurrency,
+        margin=suite.margin,
+    )
+    return plan, key
+
+
+def eval_writer(home: Home) -> Journal:
+    """A journal of this command's own; runs at the same time take turns in their names."""
+    from watchkeeper.engines.recorder.journal import Journal, JournalLocked
+
+    for name in WRITERS:
+        try:
+            return Journal(home.journal, name, home.secret("chunks"), subjects=home.subjects)
+        except JournalLocked:
+            continue
+    raise Failure(f"{len(WRITERS)} evals run on {home.path} already. Wait for one to end, or name another --data DIR.")
+
+
+def _gates(chosen: dict[str, Any], plan: Plan, config: Path | None, data: str | None) -> list[Gate]:
+    """What the run must show; raises `ValueError` for what cannot be meant."""
+    from watchkeeper.cli.eval_sides import side
+    from watchkeeper.engines.experiments.gates import AgainstBaseline, Floor
+
+    gates: list[Gate] = [Floor.read(text) for text in chosen["at_least"]]
+    margin = chosen["margin"] or plan.margin
+    if chosen["against"] is not None:
+        baseline = side(chosen["against"], config, data)
+        gates.append(AgainstBaseline(baseline, chosen["require"], margin))
+    elif chosen["require"] != "not-worse":
+        raise ValueError("--require is about a baseline: name one with --against RUN.")
+    if chosen["require"] in ("non-inferior", "equivalent") and margin is None:
+        raise ValueError(f"--require {chosen['require']} needs --margin, the difference that does not matter.")
+    if chosen["stop_early"] is not None and not any(gate.watches(chosen["stop_early"]) for gate in gates):
+        raise ValueError(
+            f"--stop-early {chosen['stop_early']} needs something to compare with: --against RUN, or "
+            f"--at-least {chosen['stop_early']}=VALUE."
+        )
+    return gates
+
+
+def _uvloop(work: Any) -> Any:
+    """Run a coroutine, on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    return uvloop.run(work)
+
+
+async def _run(
+    loaded: Loaded,
+    plan: Plan,
+    key: str | None,
+    settings: Config,
+    writer: Capture,
+    gates: list[Gate],
+    chosen: dict[str, Any],
+) -> tuple[Outcome, Any]:
+    import signal
+    import time
+
+    import msgspec
+
+    from watchkeeper.compose.asking import price_of
+    from watchkeeper.engines.experiments.runner import Runner
+    from watchkeeper.engines.experiments.stopping import shuffled
+
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        stopping.set()
+
+    loop.add_signal_handler(signal.SIGINT, stop)
+    done = None
+    if chosen["stop_early"] is not None:
+        gate = next(each for each in gates if each.watches(chosen["stop_early"]))
+        done = gate.early(chosen["stop_early"], plan.repeats, chosen["span"])
+        plan = msgspec.structs.replace(plan, cases=shuffled(plan.cases, plan.suite))
+    async with AsyncExitStack() as stack:
+        ask = await _asker(stack, loaded, plan, key, settings, chosen)
+        progress = _Progress(stack, plan, ask)
+        runner = Runner(plan, ask, writer.append, time.time_ns, progress=progress, price=price_of(settings), done=done)
+        return await runner.run(stopping), ask.told
+
+
+async def _asker(
+    stack: AsyncExitStack, loaded: Loaded, plan: Plan, key: str | None, settings: Config, chosen: dict[str, Any]
+) -> Asker:
+    from watchkeeper.compose.asking import asker_of, cache_of, provider_of
+    from watchkeeper.engines.experiments.asking import Restraint
+    from watchkeeper.engines.experiments.targets import FunctionTarget
+
+    provider: Any
+    own = loaded.answer is not None and plan.target.endswith(":target")
+    if own:
+        assert loaded.answer is not None
+        provider = FunctionTarget(loaded.answer)
+    else:
+        target = loaded.suite.target
+        timeout_s = target.timeout_s if target else 120.0
+        api = target.api if target else "openai"
+        provider = await stack.enter_async_context(provider_of(api, plan.target, key, timeout_s, plan.concurrency))
+    restraint = Restraint(
+        requests_per_minute=chosen["requests_per_minute"],
+        tokens_per_minute=chosen["tokens_per_minute"],
+        retries=0 if own else chosen["retries"],
+        cap_usd=chosen["cap_usd"],
+    )
+    # A function of the suite's own may be another one tomorrow under the same name: its answers are not kept.
+    cache = None if chosen["no_cache"] or own else cache_of(settings.data)
+    if cache is not None:
+        stack.callback(cache.close)
+    return asker_of(settings, provider, plan.target, restraint=restraint, cache=cache)
+
+
+class _Progress:
+    """A bar on a terminal, a line now and then elsewhere, both on standard error."""
+
+    def __init__(self, stack: AsyncExitStack, plan: Plan, ask: Asker) -> None:
+        self._ask, self._all, self._came, self._errors = ask, len(plan.cases) * plan.repeats, 0, 0
+        self._bar: Callable[[], object] | None = None
+        self._said_s = 0.0
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+            task = bar.add_task(plan.suite, total=self._all)
+            self._bar = lambda: bar.advance(task)
+
+    def __call__(self, result: Result) -> None:
+        import time
+
+        self._came += 1
+        self._errors += result.error is not None
+        if self._bar is not None:
+            self._bar()
+            return
+        now = time.monotonic()
+        self._said_s = self._said_s or now
+        if now - self._said_s >= LINES_EVERY_S:
+            self._said_s = now
+            click.echo(
+                f"{self._came} of {self._all} answers, {self._ask.told.kept} of them kept from before, "
+                f"{self._errors} calls failed, ${self._ask.told.spent_usd:.4g} spent",
+                err=True,
+            )
+
+
+def _tell_run(outcome: Outcome, told: Any, ruled: list[Any], out: Path | None, as_json: bool) -> None:
+    experiment = outcome.experiment
+    if as_json:
+        from watchkeeper.queries.registry import as_plain
+
+        print_json(
+            {
+                **as_plain(experiment),
+                "answered": len(outcome.results),
+                "planned": outcome.planned,
+                "stopped": outcome.stopped,
+                "ended_by": outcome.ended_by,
+                "why": outcome.why,
+                "unscored": outcome.unscored,
+                "asked": as_plain(told),
+                "gates": as_plain(ruled),
+                "out": None if out is None else str(out),
+            }
+        )
+        return
+    if outcome.stopped:
+        why = {"cap": "a cap was reached", "verdict": "the verdict is known"}.get(outcome.ended_by, "stopped")
+        click.echo(f"{len(outcome.results)} of {outcome.planned} answers ({why}); the means are over those.")
+    if outcome.why is not None:
+        click.echo(outcome.why)
+    click.echo(f"{experiment.experiment_id}: {experiment.suite} against {experiment.target}")
+    rows = [
+        (name, f"{each.value:.3g}", f"{each.low:.3g} to {each.high:.3g}", each.n, each.method)
+        for name, each in experiment.summary.items()
+    ]
+    print_table(("score", "mean", "95% interval", "n", "method"), rows, "No answer could be judged.")
+    spent = "unknown" if experiment.spent_usd is None else f"${experiment.spent_usd:.4g}"
+    kept = f", {told.kept} of them kept from before" if told.kept else ""
+    click.echo(
+        f"{experiment.cases} cases, {len(outcome.results)} answers{kept}, {experiment.errors} calls failed, "
+        f"{outcome.unscored} judgments without a value (counted in no mean); all answers together cost {spent}."
+    )
+    for each in ruled:
+        state = {True: "passed", False: "failed", None: "not resolved"}[each.passed]
+        click.echo(f"{each.gate}: {state}. {each.sentence}")
+    failed = next((result.error for result in outcome.results if result.error is not None), None)
+    if failed is not None:
+        click.echo(f"The first failure: {failed}", err=True)

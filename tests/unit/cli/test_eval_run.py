@@ -1,0 +1,171 @@
+"""A suite's run as a gate: passed, failed or not resolved; ended early; taken up where it was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from watchkeeper.cli import main
+from watchkeeper.lab.provider import LabConfig
+from watchkeeper.lab.script import Rule
+from watchkeeper.lab.serving import LabServer
+
+NUMBERS = """
+from watchkeeper.engines.experiments.suite import Item, Suite, Use
+suite = Suite(
+    name="numbers",
+    cases=tuple(Item(id=n, input=str(n), expected=str(n)) for n in range(COUNT)),
+    scorers=(Use(use="exact"),),
+)
+def target(messages):
+    number = int(messages[-1]["content"])
+    return ANSWER
+"""
+
+
+def wk(folder: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, [*words, "--data", str(folder / "data")], catch_exceptions=False)
+
+
+def run(folder: Path, answer: str, *words: str, count: int = 60) -> tuple[int, dict[str, Any]]:
+    suite = folder / "numbers.py"
+    suite.write_text(NUMBERS.replace("ANSWER", answer).replace("COUNT", str(count)))
+    done = wk(folder, "eval", "run", str(suite), "--json", *words)
+    return done.exit_code, json.loads(done.stdout)
+
+
+def baseline(folder: Path, answer: str = "str(number)", count: int = 60) -> str:
+    out = str(folder / "base.jsonl")
+    assert run(folder, answer, "--out", out, count=count)[0] == 0
+    return out
+
+
+def asked(folder: Path, url: str, cases: int, **fields: Any) -> Path:
+    suite = folder / "ship.yaml"
+    rows = [{"id": n, "input": f"How is ship {n}?", "expected": "All is well."} for n in range(cases)]
+    target = {"model": "lab-small", "base_url": url, "parameters": {"max_tokens": 50}}
+    suite.write_text(
+        yaml.safe_dump({"name": "ship", "target": target, "cases": rows, "scorers": [{"use": "exact"}], **fields})
+    )
+    return suite
+
+
+CALM = LabConfig(rules=(Rule(name="calm", answer="All is well."),))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "code", "passed"),
+    [
+        ("str(number)", ("--at-least", "exact=0.9"), 0, True),
+        ("str(number) if number % 2 else 'x'", ("--at-least", "exact=0.9"), 1, False),
+        ("str(number) if number % 10 else 'x'", ("--at-least", "exact=0.9"), 3, None),
+        ("str(number)", ("--at-least", "other=0.9"), 3, None),
+    ],
+)
+def test_a_floor_passes_fails_or_is_not_resolved(
+    tmp_path: Path, answer: str, words: tuple[str, ...], code: int, passed: bool | None
+) -> None:
+    ended, told = run(tmp_path, answer, *words)
+    assert (ended, told["gates"][0]["passed"]) == (code, passed)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "code"),
+    [
+        ("str(number)", (), 0),
+        ("'x'", (), 1),
+        ("str(number) if number % 30 else 'x'", (), 0),
+        ("str(number) if number % 30 else 'x'", ("--require", "better"), 3),
+        ("str(number) if number % 30 else 'x'", ("--require", "non-inferior", "--margin", "0.01"), 3),
+        ("'x'", ("--require", "better"), 1),
+    ],
+)
+def test_a_run_is_gated_against_its_baseline(tmp_path: Path, answer: str, words: tuple[str, ...], code: int) -> None:
+    against = baseline(tmp_path)
+    ended, told = run(tmp_path, answer, "--against", against, *words)
+    assert ended == code, told["gates"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--at-least", "exact"), "SCORE=VALUE"),
+        (("--at-least", "exact=nan"), "SCORE=VALUE"),
+        (("--require", "better"), "--against"),
+        (("--stop-early", "exact"), "something to compare with"),
+        (("--against", "none.jsonl"), "none.jsonl"),
+    ],
+)
+def test_a_gate_that_cannot_be_meant_is_told(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
+    suite = tmp_path / "numbers.py"
+    suite.write_text(NUMBERS.replace("ANSWER", "'1'").replace("COUNT", "3"))
+    done = wk(tmp_path, "eval", "run", str(suite), *words)
+    assert done.exit_code == 2 and says in done.stderr
+
+
+def test_a_clear_verdict_ends_the_run_early_and_says_why(tmp_path: Path) -> None:
+    against = baseline(tmp_path, count=400)
+    words = ("--against", against, "--stop-early", "exact", "--concurrency", "1")
+    ended, told = run(tmp_path, "'x'", *words, count=400)
+    assert (ended, told["ended_by"]) == (1, "verdict") and told["answered"] < 60
+    assert "worse than the baseline" in told["why"] and "all looks" in told["why"]
+
+
+def test_what_is_the_same_is_asked_to_the_end(tmp_path: Path) -> None:
+    against = baseline(tmp_path, "str(number) if number % 3 else 'x'")
+    words = ("--against", against, "--stop-early", "exact")
+    ended, told = run(tmp_path, "str(number) if (number + 1) % 3 else 'x'", *words)
+    assert (ended, told["ended_by"], told["answered"]) == (0, "all", 60)
+
+
+def test_the_same_command_again_asks_only_what_is_not_answered(tmp_path: Path) -> None:
+    with LabServer(CALM) as lab:
+        suite = asked(tmp_path, lab.base_url, 10, repeats=2)
+        first = json.loads(wk(tmp_path, "eval", "run", str(suite), "--json").stdout)
+        assert len(lab.calls) == 20 and first["asked"] | {"sent": 20, "kept": 0} == first["asked"]
+        again = json.loads(wk(tmp_path, "eval", "run", str(suite), "--json").stdout)
+        assert len(lab.calls) == 20 and again["asked"]["kept"] == 20
+        assert again["summary"] == first["summary"] and again["experiment_id"] != first["experiment_id"]
+        wk(tmp_path, "eval", "run", str(suite), "--no-cache")
+        assert len(lab.calls) == 40
+
+
+def test_a_cap_in_money_ends_the_run_before_it_is_passed(tmp_path: Path) -> None:
+    (tmp_path / "w.toml").write_text(
+        '[[prices]]\nmodel = "lab-*"\ninput_usd_per_million = 0.0\noutput_usd_per_million = 1e6\nsource = "test"\n'
+    )
+    with LabServer(CALM) as lab:
+        suite = asked(tmp_path, lab.base_url, 10)
+        words = ("--config", str(tmp_path / "w.toml"), "--retries", "0", "--concurrency", "1", "--cap-usd", "60")
+        told = json.loads(wk(tmp_path, "eval", "run", str(suite), "--json", *words).stdout)
+    assert told["ended_by"] == "cap" and 0 < told["answered"] < 10
+    assert told["asked"]["spent_usd"] <= 60 and "cap of $60" in told["why"]
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_is_taken_up_where_it_was(tmp_path: Path) -> None:
+    slow = LabConfig(rules=(Rule(name="calm", answer="All is well."),))
+    with LabServer(slow) as lab:
+        suite = asked(tmp_path, lab.base_url, 400)
+        words = [sys.executable, "-m", "watchkeeper", "eval", "run", str(suite), "--json", "--concurrency", "2"]
+        words += ["--data", str(tmp_path / "data")]
+        process = subprocess.Popen(words, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while len(lab.calls) < 60 and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+        before = len(lab.calls)
+        done = subprocess.run(words, env=os.environ, capture_output=True, timeout=120, check=True)
+        told = json.loads(done.stdout)
+        assert told["answered"] == 400 and told["asked"]["kept"] >= before - 2
+        assert len(lab.calls) <= 400 + 2
