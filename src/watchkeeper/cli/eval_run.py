@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from watchkeeper.cli.eval_publish import publish, publish_options
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ LINES_EVERY_S = 10.0
 @click.option("--stop-early", metavar="SCORE", help="End as soon as this score's verdict is known.")
 @click.option("--range", "span", type=(float, float), default=(0.0, 1.0), help="Least and most of that score [0 1].")
 @click.option("--out", type=click.Path(path_type=Path), help="Write one JSON line for each answer and its scores.")
+@publish_options
 @house_options
 def run(
     suite: Path,
@@ -75,39 +77,29 @@ def run(
     Exit code 0; 1 when a gate failed or every call did; 2 when the suite cannot be used; 3 when a gate could not be
     resolved; 130 when stopped by Ctrl-C, which keeps what was answered. A Python suite is a program and is run as one.
     """
-    from watchkeeper.compose.redacting import captured
-    from watchkeeper.compose.unlocking import unlock
     from watchkeeper.config import load
     from watchkeeper.engines.experiments.dataset import SuiteError
     from watchkeeper.engines.experiments.results import write_results
     from watchkeeper.engines.experiments.suite import load_suite
-    from watchkeeper.engines.recorder.home import Home
-    from watchkeeper.engines.recorder.journal import JournalFull
 
     settings = load(config, data=data)
     try:
         loaded = load_suite(suite)
-        plan, key = plan_of(loaded, settings, target, model, concurrency)
-        gates = _gates(chosen, plan, config, data)
+        gates = gates_of(chosen, loaded.suite.margin, config, data)
     except (SuiteError, ValueError) as error:
         raise Failure(str(error), "suite") from error
-    home = Home(settings.data)
-    unlock(settings, home)
-    writer = captured(settings, home, eval_writer(home), "evals")
     try:
-        outcome, told = _uvloop(_run(loaded, plan, key, settings, writer, gates, chosen))
-    except JournalFull as error:
-        raise Failure(f"{error}. Free some space and run again; what was recorded so far is kept.") from error
-    except ValueError as error:
+        outcome, told, ruled = run_suite(
+            loaded, settings, gates, (target, model), {**chosen, "concurrency": concurrency}
+        )
+    except SuiteError as error:
         raise Failure(str(error), "suite") from error
-    finally:
-        writer.close()
     if out is not None:
         try:
             write_results(out, outcome.results)
         except OSError as error:
             raise Failure(f"{out} cannot be written: {error.strerror}. The run is recorded all the same.") from error
-    ruled = [gate(outcome) for gate in gates]
+    publish(outcome, loaded, ruled, chosen)
     _tell_run(outcome, told, ruled, out, as_json)
     asked = len(outcome.results)
     if outcome.ended_by == "stopped":
@@ -165,6 +157,38 @@ def plan_of(
     return plan, key
 
 
+class Ran(NamedTuple):
+    """A run that has ended: what came of it, what was asked for it, and what its gates ruled."""
+
+    outcome: Outcome
+    told: Any
+    ruled: list[Any]
+
+
+def run_suite(
+    loaded: Loaded, settings: Config, gates: list[Gate], target: tuple[str | None, str | None], chosen: dict[str, Any]
+) -> Ran:
+    """Run a suite against its target (or another URL and model) and record it; raises `Failure`."""
+    from watchkeeper.compose.redacting import captured
+    from watchkeeper.compose.unlocking import unlock
+    from watchkeeper.engines.recorder.home import Home
+    from watchkeeper.engines.recorder.journal import JournalFull
+
+    plan, key = plan_of(loaded, settings, *target, chosen["concurrency"])
+    home = Home(settings.data)
+    unlock(settings, home)
+    writer = captured(settings, home, eval_writer(home), "evals")
+    try:
+        outcome, told = _uvloop(_run(loaded, plan, key, settings, writer, gates, chosen))
+    except JournalFull as error:
+        raise Failure(f"{error}. Free some space and run again; what was recorded so far is kept.") from error
+    except ValueError as error:
+        raise Failure(str(error), "suite") from error
+    finally:
+        writer.close()
+    return Ran(outcome, told, [gate(outcome) for gate in gates])
+
+
 def eval_writer(home: Home) -> Journal:
     """A journal of this command's own; runs at the same time take turns in their names."""
     from watchkeeper.engines.recorder.journal import Journal, JournalLocked
@@ -177,13 +201,13 @@ def eval_writer(home: Home) -> Journal:
     raise Failure(f"{len(WRITERS)} evals run on {home.path} already. Wait for one to end, or name another --data DIR.")
 
 
-def _gates(chosen: dict[str, Any], plan: Plan, config: Path | None, data: str | None) -> list[Gate]:
+def gates_of(chosen: dict[str, Any], suite_margin: float | None, config: Path | None, data: str | None) -> list[Gate]:
     """What the run must show; raises `ValueError` for what cannot be meant."""
     from watchkeeper.cli.eval_sides import side
     from watchkeeper.engines.experiments.gates import AgainstBaseline, Floor
 
     gates: list[Gate] = [Floor.read(text) for text in chosen["at_least"]]
-    margin = chosen["margin"] or plan.margin
+    margin = chosen["margin"] or suite_margin
     if chosen["against"] is not None:
         baseline = side(chosen["against"], config, data)
         gates.append(AgainstBaseline(baseline, chosen["require"], margin))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watchkeeper.cli.eval_publish import comment
 from watchkeeper.cli.eval_run import run
 from watchkeeper.cli.eval_sides import side
 from watchkeeper.cli.eval_tables import columns_of, compare_tables, power, summarize, table_options
@@ -25,6 +26,7 @@ def eval_() -> None:
 
 
 eval_.add_command(run)
+eval_.add_command(comment)
 eval_.add_command(summarize)
 eval_.add_command(power)
 

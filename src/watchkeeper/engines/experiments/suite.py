@@ -62,7 +62,8 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Cases, a target and scorers.
 
     Cases stand in `cases` or in the file `dataset` (JSONL or CSV, relative to the suite), or both. `margin` is the
-    difference of a score that does not matter; `repeats` asks each case so many times.
+    difference of a score that does not matter; `repeats` asks each case so many times. `bars` are what scores must
+    reach for a case to pass in reports for other tools; a score that is only 0 or 1 has its bar at 1.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=80)]
@@ -72,6 +73,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     dataset: str | None = None
     margin: Annotated[float, Meta(gt=0)] | None = None
     repeats: Annotated[int, Meta(ge=1, le=100)] = 1
+    bars: dict[str, float] = {}
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
