@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from watchkeeper.cli.eval_publish import publish, publish_options
+from watchkeeper.cli.eval_sources import sources_of
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def run(
 
     settings = load(config, data=data)
     try:
-        loaded = load_suite(suite)
+        loaded = load_suite(suite, sources_of(config, data))
         gates = gates_of(chosen, loaded.suite.margin, config, data)
     except (SuiteError, ValueError) as error:
         raise Failure(str(error), "suite") from error

@@ -52,9 +52,10 @@ class EvalFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         """One test for each case and rerun, and one for each gate."""
+        from watchkeeper.cli.eval_sources import sources_of
         from watchkeeper.engines.experiments.suite import load_suite
 
-        self._loaded = load_suite(self.path)
+        self._loaded = load_suite(self.path, sources_of(None, self.config.getoption("eval_data")))
         names = [
             case.case_id if repeat == 0 else f"{case.case_id} (rerun {repeat})"
             for case in self._loaded.cases

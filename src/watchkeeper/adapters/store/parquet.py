@@ -1,4 +1,4 @@
-"""Writes rows of spans into a Parquet file: gathered in a DuckDB file beside it, so that memory stays bounded."""
+"""Writes rows of spans into a Parquet file, gathered in a DuckDB file beside it to bound memory; reads rows too."""
 
 from __future__ import annotations
 
@@ -62,3 +62,20 @@ class ParquetFile:
         """Let go of everything but the finished file."""
         self._connection.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def read_parquet(path: Path) -> list[dict[str, Any]]:
+    """The rows of anybody's Parquet file, each by column; raises `OSError` for one that cannot be read."""
+    import duckdb
+
+    if not path.exists():
+        raise FileNotFoundError(2, "there is no such file", str(path))
+    connection: Any = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
+    try:
+        found = connection.execute("SELECT * FROM read_parquet(?)", [str(path)])
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    except duckdb.Error as error:
+        raise OSError(f"no Parquet file that can be read: {str(error).splitlines()[0]}") from error
+    finally:
+        connection.close()

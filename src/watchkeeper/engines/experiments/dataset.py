@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,11 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     at_ns: int = 0
 
 
-def read_dataset(path: Path) -> list[Item]:
-    """The items of a .jsonl or .csv file; raises `SuiteError` naming the line."""
+def read_dataset(path: Path, parquet: Callable[[Path], list[dict[str, Any]]] | None = None) -> list[Item]:
+    """The items of a .jsonl, .csv or .parquet file; raises `SuiteError` naming the line. `parquet` reads its rows."""
     try:
+        if path.suffix == ".parquet" and parquet is not None:
+            return [_row_item(row, f"{path}: row {number}") for number, row in enumerate(parquet(path), 1)]
         if path.suffix == ".csv":
             return _read_csv(path)
         if path.suffix in (".jsonl", ".ndjson"):
@@ -57,7 +59,7 @@ def read_dataset(path: Path) -> list[Item]:
     except (OSError, UnicodeDecodeError) as error:
         raise SuiteError(f"{path}: cannot be read ({error}). Make it a UTF-8 text file that you may read.") from error
     raise SuiteError(
-        f"{path}: a dataset is a .jsonl or a .csv file, and this is {path.suffix or 'neither'}. Convert it."
+        f"{path}: a dataset is a .jsonl, .csv or .parquet file, and this is {path.suffix or 'neither'}. Convert it."
     )
 
 
@@ -146,6 +148,19 @@ def _read_csv(path: Path) -> list[Item]:
         except csv.Error as error:
             raise SuiteError(f"{path}:{rows.line_num}: is not valid CSV: {error}. Mend that line.") from error
     return items
+
+
+def _row_item(row: dict[str, Any], place: str) -> Item:
+    """A row of a table with types; columns that no item has become attributes where they are plain values."""
+    known = {field.name for field in msgspec.structs.fields(Item)}
+    item = {name: value for name, value in row.items() if name in known and value is not None}
+    rest = {name: value for name, value in row.items() if name not in known and isinstance(value, str | int | float)}
+    if rest:
+        item["attributes"] = {**rest, **(item.get("attributes") or {})}
+    try:
+        return msgspec.convert(item, Item)
+    except msgspec.ValidationError as error:
+        raise SuiteError(f"{place}: {error}. Rename or convert that column.") from error
 
 
 def _csv_item(row: Mapping[str, str]) -> Item:

@@ -14,7 +14,7 @@ import re
 import runpy
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import yaml
@@ -58,10 +58,36 @@ class Use(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     parameters: dict[str, Any] = msgspec.field(name="with", default_factory=dict)
 
 
+class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Cases from recorded traffic: the chat calls since a time, of a model or service, `n` of them drawn by `seed`.
+
+    With `expect` "recorded" what was answered then is what is expected now; with "nothing" the cases expect nothing.
+    """
+
+    since: str = "7d"
+    until: str | None = None
+    model: str | None = None
+    service: str | None = None
+    n: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    seed: int = 0
+    expect: Literal["nothing", "recorded"] = "nothing"
+
+
+class Sources(NamedTuple):
+    """Where cases come from that are not in a text file: rows of a Parquet file, and recorded traffic."""
+
+    parquet: Callable[[Path], list[dict[str, Any]]] | None = None
+    recorded: Callable[[Recorded], list[Item]] | None = None
+
+
+NO_SOURCES = Sources()
+
+
 class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Cases, a target and scorers.
 
-    Cases stand in `cases` or in the file `dataset` (JSONL or CSV, relative to the suite), or both. `margin` is the
+    Cases stand in `cases`, in the file `dataset` (JSONL, CSV or Parquet, relative to the suite), in the record
+    (`recorded`), or in several of them. `margin` is the
     difference of a score that does not matter; `repeats` asks each case so many times. `bars` are what scores must
     reach for a case to pass in reports for other tools; a score that is only 0 or 1 has its bar at 1.
     """
@@ -71,6 +97,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     target: Target | None = None
     cases: tuple[Item, ...] = ()
     dataset: str | None = None
+    recorded: Recorded | None = None
     margin: Annotated[float, Meta(gt=0)] | None = None
     repeats: Annotated[int, Meta(ge=1, le=100)] = 1
     bars: dict[str, float] = {}
@@ -85,10 +112,10 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     answer: Answerer | None = None
 
 
-_KINDS: dict[str, type[msgspec.Struct]] = {"scorers": Use, "cases": Item, "target": Target}
+_KINDS: dict[str, type[msgspec.Struct]] = {"scorers": Use, "cases": Item, "target": Target, "recorded": Recorded}
 
 
-def load_suite(path: Path) -> Loaded:
+def load_suite(path: Path, sources: Sources = NO_SOURCES) -> Loaded:
     """Read a suite and its cases; raises `SuiteError`."""
     if path.suffix == ".py":
         raw, answer = _run(path)
@@ -102,7 +129,11 @@ def load_suite(path: Path) -> Loaded:
     _check(suite, path, answer)
     items = list(suite.cases)
     if suite.dataset is not None:
-        items += read_dataset(path.parent / suite.dataset)
+        items += read_dataset(path.parent / suite.dataset, sources.parquet)
+    if suite.recorded is not None:
+        if sources.recorded is None:
+            raise SuiteError(f"{path}: `recorded` asks for recorded traffic, and there is no data directory here.")
+        items += sources.recorded(suite.recorded)
     if not items:
         raise SuiteError(f"{path}: the suite has no cases. List them under `cases`, or name a file under `dataset`.")
     return Loaded(suite=suite, cases=cases_of(items, suite.name, path), path=path, answer=answer)

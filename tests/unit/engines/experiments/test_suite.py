@@ -53,7 +53,11 @@ def test_the_examples_can_be_read(name: str) -> None:
         ("model: m", "model: m, api_key: sk-abc123-secret", "must be env:NAME"),
         ("cases: [{id: a, input: hello, expected: hi}]", "", "the suite has no cases"),
         ("cases: [{id: a, input: hello, expected: hi}]", "dataset: gone.jsonl", "there is no such dataset"),
-        ("cases: [{id: a, input: hello, expected: hi}]", "dataset: gone.xlsx", "a dataset is a .jsonl or a .csv file"),
+        (
+            "cases: [{id: a, input: hello, expected: hi}]",
+            "dataset: gone.xlsx",
+            "a dataset is a .jsonl, .csv or .parquet file",
+        ),
         ("input: hello, expected: hi", "expected: hi", "needs `input`"),
         ("input: hello", "input: hello, messages: [{role: user}]", "only one of them"),
         ("input: hello", "messages: hello", "is not JSON"),
