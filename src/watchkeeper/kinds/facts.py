@@ -11,15 +11,17 @@ from watchkeeper.records.record import Record, Scalar
 class Reserve(Record):
     """Ask for `amount` on a meter, up to `limit`, before the call goes on.
 
-    All reservations of a chain are made in one transaction over all levels, or none. `unit` is "nano_usd", "tokens" or
-    "calls". The engine settles to real usage after the call; a crashed call's reservation stays charged until
-    reconciled.
+    All reservations of a chain are made in one transaction over all levels, or none. `unit` is "nano_usd", "tokens",
+    "calls" or "ms" (wall time in milliseconds). The engine settles to real usage after the call; a crashed call's
+    reservation stays charged until reconciled. With a `slice` the engine may lease that much of the meter at once and
+    serve calls from it without a round trip; the meter's total stays below `limit` all the same.
     """
 
     meter: str
     unit: str
     amount: int
     limit: int
+    slice: int = 0
 
     @property
     def name(self) -> str:

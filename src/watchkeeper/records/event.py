@@ -40,13 +40,19 @@ class ToolStep(Record):
 class Bound(Record):
     """The most that a call can use: tokens in and out, and their price in nano-dollars.
 
-    `nano_usd` is None when no price is known for the model; `price_source` names the table when one is.
+    `nano_usd` is None when no price is known for the model; `price_source` names the table when one is. `stated` is
+    whether the call itself limits its output; where it does not, `output_tokens` is what its upstream may write.
+    `input_nano_usd` is the part of the price that the input makes up. `wall_ms` is how long the call may take, in
+    milliseconds; None is unknown.
     """
 
     input_tokens: int
     output_tokens: int
     nano_usd: int | None = None
     price_source: str | None = None
+    stated: bool = True
+    input_nano_usd: int | None = None
+    wall_ms: int | None = None
 
 
 class Event(Record):

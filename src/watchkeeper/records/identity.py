@@ -31,6 +31,7 @@ class Identity(Record):
     run: str | None = None
     agent: str | None = None
     sources: dict[str, str] = {}
+    team: str | None = None
 
     @property
     def owner(self) -> str:

@@ -103,7 +103,9 @@ def test_the_ruling_is_the_expected_one(stem: str, row: dict[str, Any]) -> None:
         ({"per": "key", "usd": -1}, "usd is -1.0"),
         ({"per": "key", "usd": float("nan")}, "usd is nan"),
         ({"per": "key", "tokens": 10**30}, "tokens"),
-        ({"per": "team", "usd": 1}, "per"),
+        ({"per": "tool", "usd": 1}, "per"),
+        ({"per": "key", "usd": 1, "slice_usd": 2}, "slice_usd is 2"),
+        ({"per": "key", "usd": 1, "slice_tokens": 2}, "slice_tokens is 2, and its tokens is None"),
         ({"per": "key", "usd": 1, "window": "week"}, "window"),
     ],
 )

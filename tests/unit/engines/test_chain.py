@@ -246,6 +246,9 @@ async def test_cells_out_of_reach_deny_by_budget_and_pass_by_loop_within_the_dea
 async def test_a_reservation_that_lands_after_the_deadline_is_given_back() -> None:
     cells = SickCells(MemoryCells())
     chain, _ = chain_of(cells, Budget(per="key", usd=1), deadline_s=0.01)
+    first = call()
+    assert (await chain.decide(first)).stop is None
+    await chain.release(first)
     cells.delay_s = 0.1
     assert (await chain.decide(call())).stop is not None
     await chain.idle()
@@ -255,6 +258,9 @@ async def test_a_reservation_that_lands_after_the_deadline_is_given_back() -> No
 async def test_a_client_that_goes_away_while_it_is_decided_leaves_no_charge() -> None:
     cells = SickCells(MemoryCells())
     chain, _ = chain_of(cells, Budget(per="key", usd=1))
+    first = call()
+    await chain.decide(first)
+    await chain.release(first)
     cells.delay_s = 0.05
     task = asyncio.ensure_future(chain.decide(call()))
     await asyncio.sleep(0.01)

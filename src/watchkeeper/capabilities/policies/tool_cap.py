@@ -1,4 +1,4 @@
-"""Lets a tool be called at most so often per run, session, user, agent or key, counted before each call.
+"""Lets a tool be called at most so often per run, session, user, agent, key or team, counted before each call.
 
 Problem
     A loop that sends mail does it to new people each time, so nothing repeats and nothing is dear: a loop detector and
@@ -14,8 +14,7 @@ Method
 Limits
     The gateway never sees a tool run: it holds where tools are asked for, in the SDK (`@watchkeeper.tool`) or through
     `POST /api/v1/decide`. A program that reaches the mailer past its own tool is not capped. Session, run, agent and
-    unbound user are what the caller says they are; put a cap per key beside. Hours and days are UTC clock hours and
-    days.
+    unbound user are what the caller says they are; put a cap per key beside. Windows are UTC clock windows.
 """
 
 from __future__ import annotations
@@ -30,9 +29,7 @@ from watchkeeper.kinds.header import Header
 from watchkeeper.records.decision import Decision, allow, deny
 from watchkeeper.records.event import Event, Stage
 from watchkeeper.records.ids import digest
-
-_NANO = 1_000_000_000
-_WINDOW_NS = {"hour": 3_600 * _NANO, "day": 86_400 * _NANO}
+from watchkeeper.records.window import A, Window, window_start
 
 
 class ToolCap(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,11 +50,10 @@ class ToolCap(msgspec.Struct, frozen=True, kw_only=True):
     ]
     calls: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53, description="How often all of them may be called together.")]
     per: Annotated[
-        Literal["run", "session", "user", "agent", "key"], msgspec.Meta(description="Whose calls are counted together.")
+        Literal["run", "session", "user", "agent", "key", "team", "organisation"],
+        msgspec.Meta(description="Whose calls are counted together."),
     ] = "run"
-    window: Annotated[Literal["total", "day", "hour"], msgspec.Meta(description="All time, or a UTC day or hour.")] = (
-        "total"
-    )
+    window: Annotated[Window, msgspec.Meta(description="All time, or a UTC month, day, hour or minute.")] = "total"
 
     def needs(self, event: Event) -> tuple[FactRequest, ...]:
         """One place on the meter, when the call is about one of the tools."""
@@ -68,8 +64,7 @@ class ToolCap(msgspec.Struct, frozen=True, kw_only=True):
         if not self._meant(event):
             return None
         fact = facts.reservation(self._place(event))
-        span = {"total": "", "day": " a day", "hour": " an hour"}[self.window]
-        cap = f"{self.calls:,} calls{span} of {', '.join(self.tools)} for each {self.per}"
+        cap = f"{self.calls:,} calls{A[self.window]} of {', '.join(self.tools)} for each {self.per}"
         if fact.granted:
             return allow("within_cap", f"Call {fact.before + 1:,} under the cap of {cap}.")
         return deny(
@@ -83,9 +78,8 @@ class ToolCap(msgspec.Struct, frozen=True, kw_only=True):
 
     def _place(self, event: Event) -> Reserve:
         identity = event.identity
-        name: str | None = getattr(identity, self.per)
-        width = _WINDOW_NS.get(self.window)
-        start = "total" if width is None else str(event.at_ns // width * width // _NANO)
+        name: str | None = identity.tenant if self.per == "organisation" else getattr(identity, self.per)
+        start = window_start(self.window, event.at_ns)
         whose = f"unattributed={identity.key}" if name is None else f"={name}"
         book = digest("\x00".join((*self.tools, self.per, identity.tenant, whose)).encode())
         return Reserve(meter=f"meter/tool_cap/{self.per}/{book}/{start}", unit="calls", amount=1, limit=self.calls)

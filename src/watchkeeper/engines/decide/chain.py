@@ -13,10 +13,12 @@ from typing import Any
 
 import msgspec
 
+from watchkeeper.engines.decide.caps import Caps
 from watchkeeper.engines.decide.fetch import NOT_SENT_YET, Fetch, Sources
 from watchkeeper.engines.decide.link import NO_RULING, Link, Outcome, Ruling, reads_of, ruling_of
 from watchkeeper.engines.decide.reservations import NOTHING_RESERVED, Ledger, Settlement
 from watchkeeper.engines.decide.runs import Runs
+from watchkeeper.engines.decide.slices import Slices
 from watchkeeper.kinds.facts import NO_FACTS, FactRequest, Facts, Missing
 from watchkeeper.kinds.policy import Need
 from watchkeeper.kinds.ports import Cells
@@ -56,6 +58,9 @@ class Chain:
         self._ledger = None if cells is None else Ledger(cells)
         self._background: set[asyncio.Future[Any]] = set()
         self._sources = Sources(cells, self._ledger, Runs(cells), self.counts, self._background, deadline_s)
+        if cells is not None:
+            self._slices = Slices(cells, clock_ns, self._sources.start)
+            self._sources = self._sources._replace(caps=Caps(cells), slices=self._slices)
         self._record = record
         self._clock_ns = clock_ns
         self._stages: dict[str, tuple[Link, ...]] = {}
@@ -65,6 +70,11 @@ class Chain:
                 self._stages[stage.value] = seated
                 policies = [link.policy for link in seated]
                 self._compiled[stage.value] = tuple(p.needs for p in policies), tuple(p.decide for p in policies)
+        self._output_limits: list[Callable[[Event], int | None]] = [
+            link.policy.allows_output
+            for link in self.links
+            if link.mode == "enforce" and hasattr(link.policy, "allows_output")
+        ]
         reads = [reads_of(link.policy) for link in self.links]
         self.reserves = any(each.reserves for each in reads)
         self.wants_steps = any(each.steps for each in reads)
@@ -126,19 +136,28 @@ class Chain:
         """
         settled: asyncio.Future[Settlement] | None = None
         if self._ledger is not None and self.reserves:
+            now_ns = self._clock_ns()
+            if self._slices.holds(event.span_id):
+                settled = _done(self._slices.settle(event.span_id, usage, cost, now_ns))
+                settled.add_done_callback(self._settled)
+                return settled
             try:
-                settled = self._ledger.settling(event.span_id, usage, cost, self._unsettled)
+                settled = self._ledger.settling(event.span_id, usage, cost, now_ns, self._unsettled)
             except Exception as error:  # noqa: BLE001  a store may fail in any way; the charge stands and is counted
                 return _done(self._unsettled(error))
             if settled is None:
-                settled = asyncio.get_running_loop().create_task(self._settle(self._ledger, event, usage, cost))
+                settled = asyncio.get_running_loop().create_task(
+                    self._settle(self._ledger, event, usage, cost, now_ns)
+                )
             settled.add_done_callback(self._settled)
             return self._sources.follow(settled)
         return _done(NOTHING_RESERVED)
 
-    async def _settle(self, ledger: Ledger, event: Event, usage: Usage, cost: Cost | None) -> Settlement:
+    async def _settle(
+        self, ledger: Ledger, event: Event, usage: Usage, cost: Cost | None, now_ns: int
+    ) -> Settlement:
         try:
-            return await ledger.settle(event.span_id, usage, cost)
+            return await ledger.settle(event.span_id, usage, cost, now_ns)
         except Exception as error:  # noqa: BLE001  a store may fail in any way; the charge stands and is counted
             return self._unsettled(error)
 
@@ -153,10 +172,26 @@ class Chain:
         """The call was certainly not sent: give its reservation back."""
         if self._ledger is None or not self.reserves:
             return NOTHING_RESERVED
+        if self._slices.holds(event.span_id):
+            return self._slices.release(event.span_id)
         try:
             return await self._ledger.release(event.span_id)
         except Exception as error:  # noqa: BLE001  as above
             return self._unbooked("release", error)
+
+    def allowed_output(self, event: Event) -> int | None:
+        """How many output tokens the budgets in force have reserved for a call; None: nothing was reserved for it."""
+        allowed = [each(event) for each in self._output_limits]
+        return min((limit for limit in allowed if limit is not None), default=None)
+
+    async def close(self) -> None:
+        """Give back what is left of slices; a store out of reach leaves them charged, which is counted."""
+        await self.idle()
+        if self._ledger is not None:
+            try:
+                await self._slices.close()
+            except Exception as error:  # noqa: BLE001  a store may fail in any way; the charge stands and is counted
+                self._unbooked("return of a slice", error)
 
     async def idle(self) -> None:
         """Return when no late answer is waited for any more."""

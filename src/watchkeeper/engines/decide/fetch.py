@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple
 
+from watchkeeper.engines.decide.caps import Caps
 from watchkeeper.engines.decide.link import Link
 from watchkeeper.engines.decide.reservations import Attempt, Booked, Ledger, Want
 from watchkeeper.engines.decide.runs import Runs
+from watchkeeper.engines.decide.slices import Slices, sliced
 from watchkeeper.kinds.facts import Activity, Fact, FactRequest, Facts, Meter, Reserve
 from watchkeeper.kinds.ports import Applied, Cells
 from watchkeeper.records.event import Event, Stage
@@ -31,6 +33,8 @@ class Sources(NamedTuple):
     counts: Counter[str]
     background: set[asyncio.Future[Any]]
     deadline_s: float
+    caps: Caps | None = None
+    slices: Slices | None = None
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
         """Begin some work that runs to its end whatever becomes of the call; its failure is counted."""
@@ -75,7 +79,7 @@ class Fetch:
                     self._plan(request, jobs, told)
         tasks = {name: self._sources.start(job) for name, job in jobs.items()} if jobs else {}
         attempt: Attempt | None = None
-        if wants and self._sources.ledger is not None:
+        if wants and self._sources.ledger is not None and await self._capped(wants):
             attempt = self._begin(self._sources.ledger, [want for _, want in wants], waived)
             if self._reserving is not None:
                 tasks[""] = self._reserving
@@ -101,11 +105,34 @@ class Fetch:
         elif cells is not None:
             jobs[request.name] = _meter(cells, request.meter)
 
+    async def _capped(self, wants: list[tuple[int, Want]]) -> bool:
+        """Put the caps that were set in the place of those in the settings; False while it is not known which."""
+        caps = self._sources.caps
+        if caps is None:
+            return True
+        if not caps.known:
+            loading = self._sources.start(caps.load())
+            await self._wait({"caps": loading}, {})
+        elif caps.due:
+            self._sources.start(caps.load())
+        if caps.known:
+            wants[:] = [(place, want._replace(request=caps.of(want.request))) for place, want in wants]
+        return caps.known
+
     def _begin(self, ledger: Ledger, wants: list[Want], waived: frozenset[str]) -> Attempt | None:
         """Ask for a reservation: the way for a span's first one, which takes no task, or the way for all others."""
         turn = "" if self._turns == 0 and self._event.stage == Stage.REQUEST else f":{self._event.stage}:{self._turns}"
         self._turns += 1
         attempt: Attempt | None = None
+        slices = self._sources.slices
+        if slices is not None and sliced(wants):
+            booked = slices.take(self._event, wants, waived, turn)
+            if booked is not None:
+                self._reserving = asyncio.get_running_loop().create_future()
+                self._reserving.set_result(booked)
+            else:
+                self._reserving = self._sources.start(self._from_slices(slices, ledger, wants, waived, turn))
+            return None
         try:
             attempt = ledger.begin(self._event, wants, waived, turn)
         except Exception as error:  # noqa: BLE001  a store may fail in any way, and is then out of reach
@@ -116,6 +143,13 @@ class Fetch:
         else:
             self._reserving = self._sources.start(ledger.reserve(self._event, wants, waived, turn))
         return attempt
+
+    async def _from_slices(
+        self, slices: Slices, ledger: Ledger, wants: list[Want], waived: frozenset[str], turn: str
+    ) -> Booked:
+        """Lease what the call needs, or reserve it on the shared meters where the cap is near."""
+        booked = await slices.reserve(self._event, wants, waived, turn)
+        return await ledger.reserve(self._event, wants, waived, turn) if booked is None else booked
 
     async def _booked(self, attempt: Attempt | None, told: dict[str, Any]) -> Booked | None:
         """What came of the reservation, None while that is not known."""
@@ -193,6 +227,10 @@ class Fetch:
     async def _release(self) -> None:
         reserving, ledger = self._reserving, self._sources.ledger
         if reserving is None or ledger is None or reserving.cancelled():
+            return
+        slices = self._sources.slices
+        if slices is not None and slices.holds(self._event.span_id):
+            slices.release(self._event.span_id)
             return
         try:
             await ledger.release(self._event.span_id)

@@ -26,12 +26,14 @@ PREFIX = "reservation/"
 NANO = 1_000_000_000
 CALLS = "calls"
 """The unit of a cap on how often something is done: what was reserved is what was used."""
+MS = "ms"
+"""The unit of a cap on wall time: how long the call took, from its reservation to its settlement."""
 HELD_IN_MEMORY = 10_000
 ATTEMPTS = 5
 
 
 class Charge(Record):
-    """An amount on a meter, in nano-dollars or tokens as `unit` says."""
+    """An amount on a meter, in nano-dollars, tokens, calls or milliseconds as `unit` says."""
 
     meter: str
     unit: str
@@ -124,14 +126,14 @@ class Ledger:
             answer = await attempt.answer
             return self.granted(attempt, answer) if isinstance(answer, Applied) else await self.refused(attempt, answer)
         held = _read(await self._cells.get(PREFIX + event.span_id))
-        return await self._add(event, wants, _lines(wants, waived), turn, held)
+        return await self._add(event, wants, lines_of(wants, waived), turn, held)
 
     def begin(self, event: Event, wants: Sequence[Want], waived: frozenset[str], turn: str) -> Attempt | None:
         """Ask for a span's first reservation; None when it has one already. Then `granted` or `refused` follows."""
         if event.span_id in self._held:
             return None
-        lines = _lines(wants, waived)
-        reserved = _enlarged(event, None, lines, wants, turn)
+        lines = lines_of(wants, waived)
+        reserved = enlarged(event, None, lines, wants, turn)
         record = pack(reserved)
         swap = Swap(key=PREFIX + event.span_id, expected=None, value=record)
         answer = asyncio.ensure_future(self._cells.apply((swap, *lines)))
@@ -156,7 +158,7 @@ class Ledger:
             if held is not None and turn in held[1].turns:
                 self._hold(event.span_id, *held)
                 return await self._repeat(lines)
-            reserved = _enlarged(event, None if held is None else held[1], lines, wants, turn)
+            reserved = enlarged(event, None if held is None else held[1], lines, wants, turn)
             record = pack(reserved)
             expected = None if held is None else held[0]
             swap = Swap(key=PREFIX + event.span_id, expected=expected, value=record)
@@ -172,18 +174,25 @@ class Ledger:
             "Two callers share this span id; give each call its own."
         )
 
-    async def settle(self, span_id: str, usage: Usage, cost: Cost | None) -> Settlement:
+    async def settle(
+        self, span_id: str, usage: Usage, cost: Cost | None, now_ns: int | None = None
+    ) -> Settlement:
         """Correct the meters to what was really used; what is not known stays charged, and its note says so."""
         found = await self._find(span_id)
         if found is None:
             return NOTHING_RESERVED
-        plan = _plan(span_id, found, usage, cost)
+        plan = _plan(span_id, found, usage, cost, now_ns)
         answer = await self._cells.apply(plan.ops, urgent=False)
         self._held.pop(span_id, None)
         return plan.settlement if isinstance(answer, Applied) else NOTHING_RESERVED
 
     def settling(
-        self, span_id: str, usage: Usage, cost: Cost | None, failed: Callable[[BaseException], Settlement]
+        self,
+        span_id: str,
+        usage: Usage,
+        cost: Cost | None,
+        now_ns: int,
+        failed: Callable[[BaseException], Settlement],
     ) -> asyncio.Future[Settlement] | None:
         """As `settle`, asked for at once, when the reservation is known here; else None. Takes no task.
 
@@ -192,7 +201,7 @@ class Ledger:
         found = self._held.get(span_id)
         if found is None:
             return None
-        plan = _plan(span_id, found, usage, cost)
+        plan = _plan(span_id, found, usage, cost, now_ns)
         answer = asyncio.ensure_future(self._cells.apply(plan.ops, urgent=False))
         settled: asyncio.Future[Settlement] = answer.get_loop().create_future()
 
@@ -252,7 +261,8 @@ def _read(cell: int | bytes | None) -> tuple[bytes, Reserved] | None:
     return (cell, unpack(Reserved, cell)) if isinstance(cell, bytes) else None
 
 
-def _lines(wants: Iterable[Want], waived: frozenset[str]) -> list[Add]:
+def lines_of(wants: Iterable[Want], waived: frozenset[str]) -> list[Add]:
+    """What a call's wishes come to: one line for each meter, under the lowest limit that is enforced."""
     lines: dict[str, Add] = {}
     for want in wants:
         request = want.request
@@ -268,12 +278,14 @@ def _lines(wants: Iterable[Want], waived: frozenset[str]) -> list[Add]:
     return list(lines.values())
 
 
-def _plan(span_id: str, found: tuple[bytes, Reserved], usage: Usage, cost: Cost | None) -> Plan:
+def _plan(
+    span_id: str, found: tuple[bytes, Reserved], usage: Usage, cost: Cost | None, now_ns: int | None
+) -> Plan:
     held, reserved = found
     adds: list[Op] = []
     kept, settled = [], {}
-    for charge in _summed(reserved.charges):
-        real = charge.amount if charge.unit == CALLS else _real(charge.unit, usage, cost)
+    for charge in summed(reserved.charges):
+        real = real_use(charge, usage, cost, reserved.at_ns, now_ns)
         if real is None:
             kept.append(charge)
         else:
@@ -285,7 +297,8 @@ def _plan(span_id: str, found: tuple[bytes, Reserved], usage: Usage, cost: Cost 
     return Plan((swap, *adds), Settlement(settled=settled, kept=tuple(kept), note=note))
 
 
-def _enlarged(event: Event, held: Reserved | None, lines: list[Add], wants: Sequence[Want], turn: str) -> Reserved:
+def enlarged(event: Event, held: Reserved | None, lines: list[Add], wants: Sequence[Want], turn: str) -> Reserved:
+    """What a call has reserved once these lines are granted too."""
     units = {want.request.meter: want.request.unit for want in wants}
     charges = tuple([Charge(meter=line.key, unit=units[line.key], amount=line.delta) for line in lines])
     return Reserved(
@@ -298,7 +311,7 @@ def _enlarged(event: Event, held: Reserved | None, lines: list[Add], wants: Sequ
     )
 
 
-def _summed(charges: tuple[Charge, ...]) -> Sequence[Charge]:
+def summed(charges: tuple[Charge, ...]) -> Sequence[Charge]:
     """One charge for each meter: a span that reserved in turns used its tokens only once."""
     if len({charge.meter for charge in charges}) == len(charges):
         return charges
@@ -309,20 +322,26 @@ def _summed(charges: tuple[Charge, ...]) -> Sequence[Charge]:
     return [Charge(meter=meter, unit=unit, amount=amount) for (meter, unit), amount in amounts.items()]
 
 
-def _real(unit: str, usage: Usage, cost: Cost | None) -> int | None:
-    if unit == "nano_usd":
+def real_use(charge: Charge, usage: Usage, cost: Cost | None, began_ns: int, ended_ns: int | None) -> int | None:
+    """What a call used of what a charge is about; None is unknown."""
+    if charge.unit == CALLS:
+        return charge.amount
+    if charge.unit == "nano_usd":
         return None if cost is None else round(cost.usd * NANO)
+    if charge.unit == MS:
+        return None if ended_ns is None else max(0, ended_ns - began_ns) // 1_000_000
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     return usage.input_tokens + usage.output_tokens
 
 
 class Outcome(Record):
-    """What is known of a call whose process died: its real usage and cost, or that it was never sent."""
+    """What is known of a call whose process died: its usage, cost and end (unix ns), or that it was never sent."""
 
     usage: Usage = Usage()
     cost: Cost | None = None
     sent: bool = True
+    end_ns: int | None = None
 
 
 class Reconciled(Record):
@@ -363,7 +382,7 @@ async def reconcile(cells: Cells, outcome_of: Callable[[str], Awaitable[Outcome 
         elif not outcome.sent:
             released += bool((await ledger.release(reserved.span_id)).settled)
         else:
-            settlement = await ledger.settle(reserved.span_id, outcome.usage, outcome.cost)
+            settlement = await ledger.settle(reserved.span_id, outcome.usage, outcome.cost, outcome.end_ns)
             settled += bool(settlement.settled) and not settlement.kept
             kept += bool(settlement.kept)
     return Reconciled(settled=settled, released=released, kept=kept)

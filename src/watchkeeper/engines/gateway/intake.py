@@ -340,7 +340,7 @@ class Intake:
             if event.stage == Stage.TOOL_CALL and ruling.stop is None:
                 # A cap on calls is used up by being granted: there is no bill to wait for.
                 await self._chain.settle(event, Usage(), None)
-            if event.stage == Stage.REQUEST and event.bound is not None and ruling.stop is None:
+            if event.stage == Stage.REQUEST and ruling.stop is None:
                 _remember(self._reserved, event.span_id, "")
             decisions = [msgspec.to_builtins(each) for each in ruling.decisions]
             stop = None if ruling.stop is None else msgspec.to_builtins(ruling.stop)
