@@ -159,7 +159,7 @@ class GatewayHouse:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._telling
         await self.gateway.close()
-        await self.chain.idle()
+        await self.chain.close()
         await self.cells.close()
         self.journal.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from watchkeeper.records.event import ToolStep
 from watchkeeper.records.record import Record, Scalar
@@ -27,6 +28,16 @@ class Reserve(Record):
     def name(self) -> str:
         """The key of this fact in a decision's record."""
         return f"reserve:{self.meter}"
+
+
+class Allowance(NamedTuple):
+    """What a call may come to before its stream is cut: output tokens and milliseconds; None is no limit.
+
+    A policy that reserves may say so by a method `allowance(event)`.
+    """
+
+    output_tokens: int | None = None
+    wall_ms: int | None = None
 
 
 class Meter(Record):

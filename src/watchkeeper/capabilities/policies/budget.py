@@ -41,7 +41,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from watchkeeper.kinds.facts import FactRequest, Facts, Reservation, Reserve
+from watchkeeper.kinds.facts import Allowance, FactRequest, Facts, Reservation, Reserve
 from watchkeeper.kinds.header import Header
 from watchkeeper.records.decision import Decision, allow, deny
 from watchkeeper.records.event import Bound, Event, Stage
@@ -155,11 +155,13 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return allow("within_budget", f"Reserved under the cap of {self._cap()} for {self._whose(event)}.")
 
-    def allows_output(self, event: Event) -> int | None:
-        """How many output tokens were reserved for a call: beyond them its stream is cut. None: nothing was."""
-        if event.bound is None or (self.usd is None and self.tokens is None):
-            return None
-        return self._output(event.bound)
+    def allowance(self, event: Event) -> Allowance:
+        """What was reserved for a call: beyond it its stream is cut."""
+        bound = event.bound
+        if bound is None:
+            return Allowance()
+        counts = self.usd is not None or self.tokens is not None
+        return Allowance(self._output(bound) if counts else None, bound.wall_ms if self.seconds is not None else None)
 
     def _output(self, bound: Bound) -> int:
         if bound.stated or self.reserve_tokens is None:

@@ -19,7 +19,7 @@ from watchkeeper.engines.decide.link import NO_RULING, Link, Outcome, Ruling, re
 from watchkeeper.engines.decide.reservations import NOTHING_RESERVED, Ledger, Settlement
 from watchkeeper.engines.decide.runs import Runs
 from watchkeeper.engines.decide.slices import Slices
-from watchkeeper.kinds.facts import NO_FACTS, FactRequest, Facts, Missing
+from watchkeeper.kinds.facts import NO_FACTS, Allowance, FactRequest, Facts, Missing
 from watchkeeper.kinds.policy import Need
 from watchkeeper.kinds.ports import Cells
 from watchkeeper.records.decision import Decision
@@ -33,6 +33,7 @@ DEADLINE_S = 1.0
 ROUNDS = 2
 """How often a policy may ask for facts."""
 
+NO_LIMIT = Allowance()
 Asked = tuple[FactRequest, ...]
 Needs = Callable[[Event], Asked]
 Rule = Callable[[Event, Facts], Outcome]
@@ -70,10 +71,8 @@ class Chain:
                 self._stages[stage.value] = seated
                 policies = [link.policy for link in seated]
                 self._compiled[stage.value] = tuple(p.needs for p in policies), tuple(p.decide for p in policies)
-        self._output_limits: list[Callable[[Event], int | None]] = [
-            link.policy.allows_output
-            for link in self.links
-            if link.mode == "enforce" and hasattr(link.policy, "allows_output")
+        self._allowances: list[Callable[[Event], Allowance]] = [
+            link.policy.allowance for link in self.links if link.mode == "enforce" and hasattr(link.policy, "allowance")
         ]
         reads = [reads_of(link.policy) for link in self.links]
         self.reserves = any(each.reserves for each in reads)
@@ -146,16 +145,12 @@ class Chain:
             except Exception as error:  # noqa: BLE001  a store may fail in any way; the charge stands and is counted
                 return _done(self._unsettled(error))
             if settled is None:
-                settled = asyncio.get_running_loop().create_task(
-                    self._settle(self._ledger, event, usage, cost, now_ns)
-                )
+                settled = asyncio.get_running_loop().create_task(self._settle(self._ledger, event, usage, cost, now_ns))
             settled.add_done_callback(self._settled)
             return self._sources.follow(settled)
         return _done(NOTHING_RESERVED)
 
-    async def _settle(
-        self, ledger: Ledger, event: Event, usage: Usage, cost: Cost | None, now_ns: int
-    ) -> Settlement:
+    async def _settle(self, ledger: Ledger, event: Event, usage: Usage, cost: Cost | None, now_ns: int) -> Settlement:
         try:
             return await ledger.settle(event.span_id, usage, cost, now_ns)
         except Exception as error:  # noqa: BLE001  a store may fail in any way; the charge stands and is counted
@@ -179,10 +174,15 @@ class Chain:
         except Exception as error:  # noqa: BLE001  as above
             return self._unbooked("release", error)
 
-    def allowed_output(self, event: Event) -> int | None:
-        """How many output tokens the budgets in force have reserved for a call; None: nothing was reserved for it."""
-        allowed = [each(event) for each in self._output_limits]
-        return min((limit for limit in allowed if limit is not None), default=None)
+    def allowance(self, event: Event) -> Allowance:
+        """What the policies in force have reserved for a call, each unit by the one that reserves least."""
+        if not self._allowances:
+            return NO_LIMIT
+        allowed = [each(event) for each in self._allowances]
+        return Allowance(
+            min((each.output_tokens for each in allowed if each.output_tokens is not None), default=None),
+            min((each.wall_ms for each in allowed if each.wall_ms is not None), default=None),
+        )
 
     async def close(self) -> None:
         """Give back what is left of slices; a store out of reach leaves them charged, which is counted."""

@@ -110,7 +110,8 @@ def reads_of(policy: Policy) -> Reads:
 
 
 def _probe(stage: Stage) -> Event:
-    every: dict[str, Any] = dict.fromkeys(("tenant", "key", "user", "session", "run", "agent"), "probe")
+    names = ("tenant", "key", "user", "session", "run", "agent", "team")
+    every: dict[str, Any] = dict.fromkeys(names, "probe")
     return Event(
         stage=stage,
         at_ns=0,
@@ -119,5 +120,5 @@ def _probe(stage: Stage) -> Event:
         identity=Identity(**every),
         model="probe",
         tool="probe",
-        bound=Bound(input_tokens=1, output_tokens=1, nano_usd=1, price_source="probe"),
+        bound=Bound(input_tokens=1, output_tokens=1, nano_usd=1, price_source="probe", wall_ms=1),
     )

@@ -174,9 +174,7 @@ class Ledger:
             "Two callers share this span id; give each call its own."
         )
 
-    async def settle(
-        self, span_id: str, usage: Usage, cost: Cost | None, now_ns: int | None = None
-    ) -> Settlement:
+    async def settle(self, span_id: str, usage: Usage, cost: Cost | None, now_ns: int | None = None) -> Settlement:
         """Correct the meters to what was really used; what is not known stays charged, and its note says so."""
         found = await self._find(span_id)
         if found is None:
@@ -278,9 +276,7 @@ def lines_of(wants: Iterable[Want], waived: frozenset[str]) -> list[Add]:
     return list(lines.values())
 
 
-def _plan(
-    span_id: str, found: tuple[bytes, Reserved], usage: Usage, cost: Cost | None, now_ns: int | None
-) -> Plan:
+def _plan(span_id: str, found: tuple[bytes, Reserved], usage: Usage, cost: Cost | None, now_ns: int | None) -> Plan:
     held, reserved = found
     adds: list[Op] = []
     kept, settled = [], {}

@@ -8,17 +8,19 @@ from abc import ABC, abstractmethod
 
 from watchkeeper.engines.gateway.advising import ROOM_BYTES, advised
 from watchkeeper.engines.gateway.circumstances import answered, asked
+from watchkeeper.engines.gateway.contracts import declared
 from watchkeeper.engines.gateway.dialects.chat import CHAT
 from watchkeeper.engines.gateway.dialects.dialect import Dialect, Head
 from watchkeeper.engines.gateway.errors import NO_RETRY, Refusal, UpstreamFailure
 from watchkeeper.engines.gateway.exchange import ClientGone, Exchange
-from watchkeeper.engines.gateway.identity import resolve
+from watchkeeper.engines.gateway.identity import resolve, team_of
 from watchkeeper.engines.gateway.keys import OWNER, Key, key_required, presented
 from watchkeeper.engines.gateway.logbook import Logbook, Outcome
 from watchkeeper.engines.gateway.parts import Parts
 from watchkeeper.engines.gateway.ports import Ruling
 from watchkeeper.engines.gateway.routes import Route
 from watchkeeper.engines.gateway.settings import UpstreamSpec
+from watchkeeper.engines.gateway.spending import Spending
 from watchkeeper.engines.gateway.stream import StreamReader
 from watchkeeper.engines.gateway.upstream import Reply, headers_for
 from watchkeeper.engines.gateway.usage import PREVIEW_CHARS
@@ -59,9 +61,12 @@ class Call(ABC):
         self.parts, self.exchange, self.key = parts, exchange, key
         self.logbook = Logbook(parts, exchange, operation)
         if key is not None:
-            self.logbook.identity = parts.private(Identity(tenant=key.tenant, key=key.key_id, user=key.user))
+            self.logbook.identity = parts.private(
+                Identity(tenant=key.tenant, key=key.key_id, user=key.user, team=team_of(key))
+            )
         self._event: Event | None = None
         self._hide_usage = False
+        self._spending: Spending | None = None
         self._limit = parts.settings.max_body_bytes
 
     async def run(self) -> None:
@@ -108,6 +113,7 @@ class Call(ABC):
             upstream=logbook.spec.name,
             steps=steps,
             bound=bound,
+            attributes=declared(self.exchange.headers),
         )
         ruling = await chain.rule(event)
         logbook.ruled(ruling.decisions)
@@ -123,6 +129,7 @@ class Call(ABC):
                 headers=(NO_RETRY, (b"x-watchkeeper-decision", stop.decision_id.encode())),
             )
         self._event = event
+        self._spending = None if bound is None else Spending.of(bound, chain.allowance(event))
         return ruling
 
     async def _pass_on(self, path: str, body: bytes) -> None:
@@ -234,6 +241,8 @@ class Call(ABC):
                 outcome.first_token_ns = self.logbook.elapsed_ns()
             if reader.done:
                 return ready + await self._linger(reply, reader, outcome)
+            if self._spending is not None:
+                self._spending.check(reader, self.logbook.elapsed_ns())
             if ready:
                 await self.exchange.push(ready)
         return reader.finish()
@@ -266,26 +275,34 @@ class Call(ABC):
         it, but is not waited for: the reply would have to wait for the disk.
         """
         self.exchange.unwatch()
-        cost = self._cost(outcome)
+        usage = outcome.answer.usage
+        cost = self._cost(outcome, usage)
         outcome.waited_ns += self.exchange.client_ns
         event, self._event = self._event, None
         unused = outcome.untouched and cost is None
-        if event is not None and not unused and outcome.answer.usage.output_tokens is None:
+        charged = cost
+        if self._spending is not None and self._spending.usage is not None:
+            usage = self._spending.usage
+            charged = self._cost(outcome, usage)
+            self.logbook.attributes["watchkeeper.charged"] = "as counted: the stream was cut"
+        elif event is not None and not unused and usage.output_tokens is None:
             self.logbook.attributes["watchkeeper.charged"] = "as reserved: the use is unknown"
             self.parts.measures.unsettled()
         await self.logbook.finished(outcome, cost)
         if event is not None:
-            chain, usage = self.parts.chain, outcome.answer.usage
-            self.parts.books.begin(chain.release(event) if unused else chain.settle(event, usage, cost), event.span_id)
+            chain = self.parts.chain
+            self.parts.books.begin(
+                chain.release(event) if unused else chain.settle(event, usage, charged), event.span_id
+            )
 
     async def _release(self) -> None:
         event, self._event = self._event, None
         if event is not None:
             await self.parts.chain.release(event)
 
-    def _cost(self, outcome: Outcome) -> Cost | None:
-        """What the call cost, by the model that answered or else the one that was asked."""
-        usage, logbook = outcome.answer.usage, self.logbook
+    def _cost(self, outcome: Outcome, usage: Usage) -> Cost | None:
+        """What a use costs, by the model that answered or else the one that was asked."""
+        logbook = self.logbook
         if usage == _UNKNOWN or logbook.spec is None:
             return None
         for model in (outcome.answer.model, logbook.sent_model):
@@ -369,12 +386,17 @@ class ModelCall(Call):
         if self.parts.chain.advises:
             inward += ROOM_BYTES
         logbook = self.logbook
-        cost = self.parts.pricer.worst_case(spec.provider, logbook.sent_model, (inward, outward), logbook.start_ns)
+        stated, pricer = head.max_output is not None, self.parts.pricer
+        cost = pricer.worst_case(spec.provider, logbook.sent_model, (inward, outward), logbook.start_ns)
+        read = None if stated else pricer.worst_case(spec.provider, logbook.sent_model, (inward, 0), logbook.start_ns)
         return Bound(
             input_tokens=inward,
             output_tokens=outward,
             nano_usd=None if cost is None else math.ceil(cost.usd * 1_000_000_000),
             price_source=None if cost is None else cost.source,
+            stated=stated,
+            input_nano_usd=None if read is None else math.ceil(read.usd * 1_000_000_000),
+            wall_ms=math.ceil(spec.timeout_s * 1000),
         )
 
     def _steps(self, head: Head) -> tuple[ToolStep, ...]:

@@ -81,8 +81,15 @@ def resolve(headers: Headers, key: Key | None, fields: Mapping[str, msgspec.Raw]
         session=found.get("session"),
         run=found.get("run"),
         agent=found.get("agent"),
+        team=None if key is None else team_of(key),
         sources=sources,
     )
+
+
+def team_of(key: Key) -> str | None:
+    """The team that a key is bound to."""
+    team = getattr(key, "team", None)
+    return team if isinstance(team, str) else None
 
 
 def _add(found: dict[str, str], sources: dict[str, str], values: Mapping[str, str], source: Source) -> None:

@@ -18,7 +18,7 @@ from watchkeeper.records.record import as_json
 from watchkeeper.records.span import Operation
 
 _OPERATIONS = {"/completions": Operation.COMPLETION}
-_FREE = Bound(input_tokens=0, output_tokens=0, nano_usd=0, price_source="reading is not charged for")
+_FREE = Bound(input_tokens=0, output_tokens=0, nano_usd=0, price_source="reading is not charged for", wall_ms=0)
 _UPSTREAM_HEADER = b"x-watchkeeper-upstream"
 
 

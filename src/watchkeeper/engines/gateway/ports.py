@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
+from watchkeeper.kinds.facts import Allowance
 from watchkeeper.records.body import Body
 from watchkeeper.records.decision import Decision
 from watchkeeper.records.event import Event, Stage
@@ -84,6 +85,10 @@ class Chain(Protocol):
 
     async def rule(self, event: Event) -> Ruling:
         """Rule on a call and reserve what it may use; the caller records the decisions."""
+        ...
+
+    def allowance(self, event: Event) -> Allowance:
+        """What the budgets in force have reserved for a call: beyond it its stream is cut."""
         ...
 
     def settle(self, event: Event, usage: Usage, cost: Cost | None) -> Awaitable[object]:

@@ -13,6 +13,7 @@ from watchkeeper.engines.gateway.usage import (
     PREVIEW_CHARS,
     Answer,
     Choice,
+    content_bytes,
     is_content,
     note_counts,
     note_head,
@@ -37,7 +38,8 @@ class StreamReader:
     an event would spoil the error that follows when the upstream dies. With `hide_usage` the chunk that carries only
     usage, which the client did not ask for, is left out.
 
-    `answer` holds what was read; `output_chunks` counts chunks that carried content; `malformed` counts events that
+    `answer` holds what was read; `output_chunks` counts chunks that carried content, `output_bytes` the
+    UTF-8 bytes of what the model wrote in them; `malformed` counts events that
     could not be read; `done` is whether the end of the stream was announced; `number` is the last event's, where
     the dialect counts them.
     """
@@ -46,6 +48,7 @@ class StreamReader:
         self.answer = Answer()
         self.done = False
         self.output_chunks = 0
+        self.output_bytes = 0
         self.malformed = 0
         self.number: int | None = None
         self._hide_usage = hide_usage
@@ -131,6 +134,7 @@ class StreamReader:
     def _choice(self, choice: Choice) -> None:
         if is_content(choice):
             self.output_chunks += 1
+            self.output_bytes += content_bytes(choice)
             if self._text_chars < PREVIEW_CHARS and choice.index == 0:
                 text = said_text(choice)
                 self._text.append(text)
@@ -167,7 +171,7 @@ class StreamReader:
         self.number = number if isinstance(number, int) else self.number
         delta = event.get("delta")
         if isinstance(delta, str) and delta:
-            self._say(delta if kind == "response.output_text.delta" else "")
+            self._say(delta if kind == "response.output_text.delta" else "", delta)
         whole = event.get("response")
         if isinstance(whole, Mapping):
             note_told(self.answer, whole)
@@ -184,7 +188,8 @@ class StreamReader:
             note_told(self.answer, event["message"])
         if kind == "content_block_delta" and isinstance(delta, Mapping):
             words = delta.get("text") or ""
-            self._say(words if isinstance(words, str) else "")
+            other = delta.get("partial_json") or delta.get("thinking") or words
+            self._say(words if isinstance(words, str) else "", other)
         if kind == "message_delta" and isinstance(delta, Mapping) and isinstance(delta.get("stop_reason"), str):
             self._reasons = {0: delta["stop_reason"]}
         usage = find(event) if kind in ("message_start", "message_delta") else None
@@ -193,8 +198,11 @@ class StreamReader:
             note_counts(self.answer, read(self._usage))
         self.done = self.done or kind == "message_stop"
 
-    def _say(self, words: str) -> None:
+    def _say(self, words: str, wrote: object = None) -> None:
+        """Note words for the preview, and what was written where that is more than words."""
         self.output_chunks += 1
+        wrote = words if wrote is None else wrote
+        self.output_bytes += len(wrote.encode("utf-8", "replace")) if isinstance(wrote, str) else 0
         if self._text_chars < PREVIEW_CHARS:
             self._text.append(words)
             self._text_chars += len(words)

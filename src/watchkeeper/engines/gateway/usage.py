@@ -216,6 +216,21 @@ def said_text(choice: Choice) -> str:
     return " ".join(f"{call.name}({_words(call.arguments)})" for call in calls if isinstance(call.name, str))
 
 
+def content_bytes(choice: Choice) -> int:
+    """How many UTF-8 bytes of a chunk's choice the model wrote: text, reasoning, a refusal, tool calls."""
+    said = choice.said
+    if said is None:
+        return _size(choice.text)
+    calls = [call.function for call in said.tool_calls or []]
+    calls.append(said.function_call)
+    of_calls = sum(_size(call.name) + _size(call.arguments) for call in calls if call is not None)
+    return of_calls + sum(map(_size, (said.content, said.refusal, said.reasoning_content or said.reasoning)))
+
+
+def _size(words: object) -> int:
+    return len(words.encode("utf-8", "replace")) if isinstance(words, str) else 0
+
+
 def is_content(choice: Choice) -> bool:
     """Whether a chunk's choice carries something that the model wrote: text, reasoning, a refusal or a tool call."""
     said = choice.said

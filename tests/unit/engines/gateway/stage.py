@@ -16,6 +16,7 @@ from aiohttp import web
 from watchkeeper.engines.gateway.app import Gateway
 from watchkeeper.engines.gateway.keys import KeyRing
 from watchkeeper.engines.gateway.settings import Settings, UpstreamSpec
+from watchkeeper.kinds.facts import Allowance
 from watchkeeper.kinds.ports import Add, Applied, Delete, Op, Page, Put, Refused, Swap
 from watchkeeper.records.body import Address, Body
 from watchkeeper.records.decision import Decision
@@ -152,6 +153,9 @@ class PlainChain:
     async def rule(self, event: Event) -> PlainRuling:
         self.asked.append(event)
         return self.ruling
+
+    def allowance(self, event: Event) -> Allowance:
+        return Allowance()
 
     async def settle(self, event: Event, usage: Usage, cost: Cost | None) -> None:
         self.settled.append((event, usage, cost))
