@@ -62,7 +62,24 @@ class Activity(Record):
         return f"activity:{self.run}"
 
 
-FactRequest = Reserve | Meter | Activity
+class Contract(Record):
+    """Ask for what a run has declared; `done` and `steps` become its contract where it has none yet.
+
+    `done` says in words when the run has done its work, `steps` how many model calls it may make.
+    """
+
+    tenant: str
+    run: str
+    done: str | None = None
+    steps: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The key of this fact in a decision's record."""
+        return f"contract:{self.run}"
+
+
+FactRequest = Reserve | Meter | Activity | Contract
 
 
 class Reservation(Record):
@@ -84,7 +101,15 @@ class RunActivity(Record):
     total: int = 0
 
 
-Fact = Reservation | RunActivity | int
+class RunContract(Record):
+    """The answer to `Contract`: what holds for the run; without `steps` nothing was ever declared."""
+
+    done: str = ""
+    steps: int | None = None
+    at_ns: int = 0
+
+
+Fact = Reservation | RunActivity | RunContract | int
 
 
 class Missing(LookupError):
@@ -98,6 +123,10 @@ class Facts:
 
     def __init__(self, values: Mapping[str, Fact] | None = None) -> None:
         self._values: Mapping[str, Fact] = {} if values is None else values
+
+    def knows(self, request: FactRequest) -> bool:
+        """Whether a request was answered; a policy that asks in two rounds tells them apart by this."""
+        return request.name in self._values
 
     def reservation(self, request: Reserve) -> Reservation:
         """The answer to a reservation."""
@@ -120,6 +149,13 @@ class Facts:
             raise Missing(request.name)
         return value
 
+    def contract(self, request: Contract) -> RunContract:
+        """What a run has declared."""
+        value = self._values.get(request.name)
+        if not isinstance(value, RunContract):
+            raise Missing(request.name)
+        return value
+
     def record(self) -> dict[str, Scalar]:
         """The facts as flat scalars for the decision's record."""
         flat: dict[str, Scalar] = {}
@@ -131,6 +167,9 @@ class Facts:
                 flat[f"{name}:limit"] = value.limit
             elif isinstance(value, RunActivity):
                 flat[f"{name}:total"] = value.total
+            elif isinstance(value, RunContract):
+                flat[f"{name}:done"] = value.done
+                flat[f"{name}:steps"] = value.steps
             else:
                 flat[name] = value
         return flat

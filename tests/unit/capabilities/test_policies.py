@@ -11,7 +11,18 @@ import pytest
 import yaml
 
 from watchkeeper.analysis.sketch import masked, sketch
-from watchkeeper.kinds.facts import Activity, Fact, Facts, Missing, Reservation, Reserve, RunActivity
+from watchkeeper.kinds.facts import (
+    Activity,
+    Contract,
+    Fact,
+    FactRequest,
+    Facts,
+    Missing,
+    Reservation,
+    Reserve,
+    RunActivity,
+    RunContract,
+)
 from watchkeeper.kinds.policy import Need, Policy
 from watchkeeper.records.event import Event, ToolStep
 
@@ -61,10 +72,12 @@ def step(text: str, number: int) -> ToolStep:
     )
 
 
-def facts_of(policy: Policy, event: Event, row: dict[str, Any], steps: tuple[ToolStep, ...]) -> Facts:
-    """What the engine would answer."""
+def facts_of(
+    policy: Policy, event: Event, row: dict[str, Any], steps: tuple[ToolStep, ...], more: tuple[FactRequest, ...] = ()
+) -> Facts:
+    """What the engine would answer; `more` is what the policy asks for in the second round."""
     values: dict[str, Fact] = {}
-    for request in policy.needs(event):
+    for request in (*policy.needs(event), *more):
         if isinstance(request, Reserve):
             before = row["held"][request.unit]
             granted = before + request.amount <= request.limit
@@ -72,6 +85,9 @@ def facts_of(policy: Policy, event: Event, row: dict[str, Any], steps: tuple[Too
             values[request.name] = answer
         elif isinstance(request, Activity):
             values[request.name] = RunActivity(steps=steps, total=len(steps))
+        elif isinstance(request, Contract):
+            given = row["contract"] or {"done": request.done or "", "steps": request.steps}
+            values[request.name] = RunContract(**given)
     return Facts(values)
 
 
@@ -83,6 +99,8 @@ def test_the_ruling_is_the_expected_one(stem: str, row: dict[str, Any]) -> None:
     event = event_of(row, steps)
     expected = row["expected"]
     outcome = policy.decide(event, facts_of(policy, event, row, steps))
+    if isinstance(outcome, Need):
+        outcome = policy.decide(event, facts_of(policy, event, row, steps, outcome.requests))
     assert not isinstance(outcome, Need)
     assert (None if outcome is None else outcome.verdict) == expected["verdict"]
     if outcome is not None and "reason" in expected:

@@ -45,7 +45,7 @@ from watchkeeper.kinds.facts import Allowance, FactRequest, Facts, Reservation, 
 from watchkeeper.kinds.header import Header
 from watchkeeper.records.decision import Decision, allow, deny
 from watchkeeper.records.event import Bound, Event, Stage
-from watchkeeper.records.ids import digest
+from watchkeeper.records.meter import meter_key
 from watchkeeper.records.window import WAIT, A, Window, window_start
 
 _NANO = 1_000_000_000
@@ -196,7 +196,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     def _meter(self, event: Event) -> str:
         identity = event.identity
         start = window_start(self.window, event.at_ns)
-        return _meter_key(self.meter_name, self.per, identity.tenant, self._name(event), identity.key, start)
+        return meter_key(self.meter_name, self.per, identity.tenant, self._name(event), identity.key, start)
 
     def _name(self, event: Event) -> str | None:
         if self.per == "organisation":
@@ -243,21 +243,6 @@ def _amount(unit: str, amount: int) -> str:
     if unit == "nano_usd":
         return _dollars(amount / _NANO)
     return f"{amount / _MS:,g} seconds" if unit == "ms" else f"{amount:,} {unit}"
-
-
-@lru_cache(maxsize=4096)  # asked twice for each call
-def _meter_key(book: str, per: str, tenant: str, name: str | None, key: str | None, start: str) -> str:
-    if name is not None:
-        owner = f"={_plain(name)}"
-    else:
-        owner = "unattributed" if key is None else f"unattributed={_plain(key)}"
-    return f"meter/{_plain(book) if book else 'scope'}/{per}/{_plain(tenant)}/{owner}/{start}"
-
-
-def _plain(name: str) -> str:
-    """A name as one part of a meter's key: no separator in it, and never longer than 100 characters."""
-    name = name.encode("utf-8", "backslashreplace").decode().replace("%", "%25").replace("/", "%2F")
-    return name if len(name) <= 100 else f"%{digest(name.encode())}"
 
 
 @lru_cache(maxsize=256)

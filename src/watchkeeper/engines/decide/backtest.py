@@ -15,7 +15,7 @@ import msgspec
 from watchkeeper.analysis.intervals import wilson
 from watchkeeper.engines.decide.fold import RunFold, folded
 from watchkeeper.engines.decide.link import Link, reads_of
-from watchkeeper.kinds.facts import Activity, Fact, FactRequest, Facts, Meter, Missing, Reservation, Reserve
+from watchkeeper.kinds.facts import Activity, Contract, Fact, FactRequest, Facts, Meter, Missing, Reservation, Reserve
 from watchkeeper.kinds.policy import Need
 from watchkeeper.records.decision import Decision, Verdict
 from watchkeeper.records.estimate import Estimate
@@ -241,6 +241,8 @@ class _Replay:
             fold = folded(self._folds.get(key, RunFold()), event.steps, event.identity.session, event.at_ns)
             self._folds[key] = fold
             return fold.activity()
+        if isinstance(request, Contract):
+            raise Missing("what runs declare is not in the record")
         before = self._meters.get(request.meter, 0)
         if isinstance(request, Meter):
             return before

@@ -13,12 +13,11 @@ import msgspec
 
 from watchkeeper.kinds.facts import Reserve
 from watchkeeper.kinds.ports import Cells, Delete, Put
+from watchkeeper.records.meter import scope_of
 from watchkeeper.records.record import Record, pack, unpack
 
 PREFIX = "cap/"
 FRESH_S = 1.0
-_WITH_UNIT, _WITHOUT = 7, 5
-"""How many parts the key of a meter has: meter/book/per/tenant/owner/start/unit, or meter/tool_cap/per/digest/start."""
 
 
 class Cap(Record):
@@ -27,14 +26,6 @@ class Cap(Record):
     limit: int
     by: str
     at_ns: int
-
-
-def scope_of(meter: str) -> str:
-    """A meter's scope: its key without the start of its window."""
-    parts = meter.split("/")
-    if len(parts) == _WITH_UNIT:
-        return "/".join((*parts[:5], parts[6]))
-    return "/".join(parts[:4]) if len(parts) == _WITHOUT else meter
 
 
 class Caps:

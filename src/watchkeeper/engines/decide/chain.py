@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from watchkeeper.engines.decide.caps import Caps
+from watchkeeper.engines.decide.contracts import Contracts
 from watchkeeper.engines.decide.fetch import NOT_SENT_YET, Fetch, Sources
 from watchkeeper.engines.decide.link import NO_RULING, Link, Outcome, Ruling, reads_of, ruling_of
 from watchkeeper.engines.decide.reservations import NOTHING_RESERVED, Ledger, Settlement
@@ -61,7 +62,7 @@ class Chain:
         self._sources = Sources(cells, self._ledger, Runs(cells), self.counts, self._background, deadline_s)
         if cells is not None:
             self._slices = Slices(cells, clock_ns, self._sources.start)
-            self._sources = self._sources._replace(caps=Caps(cells), slices=self._slices)
+            self._sources = self._sources._replace(caps=Caps(cells), slices=self._slices, contracts=Contracts(cells))
         self._record = record
         self._clock_ns = clock_ns
         self._stages: dict[str, tuple[Link, ...]] = {}
@@ -139,7 +140,8 @@ class Chain:
             if self._slices.holds(event.span_id):
                 settled = _done(self._slices.settle(event.span_id, usage, cost, now_ns))
                 settled.add_done_callback(self._settled)
-                return settled
+                if not self._ledger.holds(event.span_id):
+                    return settled
             try:
                 settled = self._ledger.settling(event.span_id, usage, cost, now_ns, self._unsettled)
             except Exception as error:  # noqa: BLE001  a store may fail in any way; the charge stands and is counted
@@ -168,7 +170,9 @@ class Chain:
         if self._ledger is None or not self.reserves:
             return NOTHING_RESERVED
         if self._slices.holds(event.span_id):
-            return self._slices.release(event.span_id)
+            released = self._slices.release(event.span_id)
+            if not self._ledger.holds(event.span_id):
+                return released
         try:
             return await self._ledger.release(event.span_id)
         except Exception as error:  # noqa: BLE001  as above

@@ -12,11 +12,12 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple
 
 from watchkeeper.engines.decide.caps import Caps
+from watchkeeper.engines.decide.contracts import Contracts
 from watchkeeper.engines.decide.link import Link
 from watchkeeper.engines.decide.reservations import Attempt, Booked, Ledger, Want
 from watchkeeper.engines.decide.runs import Runs
 from watchkeeper.engines.decide.slices import Slices, sliced
-from watchkeeper.kinds.facts import Activity, Fact, FactRequest, Facts, Meter, Reserve
+from watchkeeper.kinds.facts import Activity, Contract, Fact, FactRequest, Facts, Meter, Reserve
 from watchkeeper.kinds.ports import Applied, Cells
 from watchkeeper.records.event import Event, Stage
 
@@ -35,6 +36,7 @@ class Sources(NamedTuple):
     deadline_s: float
     caps: Caps | None = None
     slices: Slices | None = None
+    contracts: Contracts | None = None
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
         """Begin some work that runs to its end whatever becomes of the call; its failure is counted."""
@@ -91,7 +93,7 @@ class Fetch:
 
     def _plan(
         self,
-        request: Meter | Activity,
+        request: Meter | Activity | Contract,
         jobs: dict[str, Coroutine[Any, Any, Fact | bytes | None]],
         told: dict[str, Any],
     ) -> None:
@@ -102,6 +104,12 @@ class Fetch:
                 jobs[request.name] = runs.after(self._event, request.run)
             else:
                 told[request.name] = activity
+        elif isinstance(request, Contract):
+            contracts = self._sources.contracts
+            if contracts is not None and (known := contracts.known(request)) is not None:
+                told[request.name] = known
+            elif contracts is not None:
+                jobs[request.name] = contracts.of(request, self._event.at_ns)
         elif cells is not None:
             jobs[request.name] = _meter(cells, request.meter)
 
@@ -231,7 +239,8 @@ class Fetch:
         slices = self._sources.slices
         if slices is not None and slices.holds(self._event.span_id):
             slices.release(self._event.span_id)
-            return
+            if not ledger.holds(self._event.span_id):
+                return
         try:
             await ledger.release(self._event.span_id)
         except Exception:  # noqa: BLE001  a store may fail in any way; the charge then stands and is counted

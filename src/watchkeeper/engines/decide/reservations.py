@@ -114,6 +114,10 @@ class Ledger:
         self._cells = cells
         self._held: OrderedDict[str, tuple[bytes, Reserved]] = OrderedDict()
 
+    def holds(self, span_id: str) -> bool:
+        """Whether a span has a reservation that was made here."""
+        return span_id in self._held
+
     async def reserve(self, event: Event, wants: Sequence[Want], waived: frozenset[str], turn: str) -> Booked:
         """Make all reservations of a call in one transaction, or none.
 

@@ -223,7 +223,7 @@ class Slices:
             await self._contact(lease, -lease.left)
 
     async def _owe(self, lease: _Lease) -> None:
-        """A call came out dearer than its bound: what the slice cannot cover is charged to the meter, whatever it holds."""
+        """A call came out dearer than its bound: charge what the slice cannot cover, whatever the meter holds."""
         async with lease.lock:
             if lease.pending is not None:
                 await self._repeat(lease)

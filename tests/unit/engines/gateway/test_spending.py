@@ -185,7 +185,7 @@ class Wrote:
 
 @pytest.mark.parametrize(
     ("chunks", "size", "at_least", "charged"),
-    [(0, 0, 0, 0), (10, 40, 10, 10), (10, 15, 1, 10), (1, 1600, 100, 400), (3, 6, 3, 3)],
+    [(0, 0, 0, 0), (10, 40, 10, 10), (10, 15, 0, 10), (1, 1600, 100, 400), (3, 6, 3, 3)],
 )
 def test_what_is_surely_written_is_never_more_than_what_is_charged(
     chunks: int, size: int, at_least: int, charged: int
