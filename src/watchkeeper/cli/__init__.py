@@ -11,6 +11,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "anchor": ("anchor", "Write down where the record stands, and keep that outside."),
     "ask": ("questions", "Ask the record a named question: traces, costs, latency ..."),
     "backup": ("backup", "Copy the data directory while it is in use, and prove the copy."),
+    "budget": ("budget", "Show budgets and what was left behind; set caps, reconcile."),
     "demo": ("demo", "Play recorded agents through the gateway, run the drills, say what was found."),
     "doctor": ("doctor", "Check this machine, the settings and the data directory."),
     "drill": ("drill", "List and run drills: scenarios played through the public doors."),
@@ -47,7 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Begin": ("demo", "doctor", "drill", "init", "lab", "serve"),
     "Look": ("ask", "incident", "lineage", "price", "reconstruct", "report", "search"),
-    "Guard and measure": ("eval", "fork", "judge", "policy", "probe", "replay", "runs"),
+    "Guard and measure": ("budget", "eval", "fork", "judge", "policy", "probe", "replay", "runs"),
     "Bring in, take out": ("export", "import"),
     "Prove": ("anchor", "evidence", "prove", "verify"),
     "Keep and erase": ("backup", "erase", "key", "rebuild", "restore", "retention", "seal"),

@@ -15,6 +15,7 @@ from watchkeeper.adapters.store.duckdb_log import DuckDBLog
 from watchkeeper.adapters.store.known_keys import KnownKeys
 from watchkeeper.compose.anchoring import Anchoring
 from watchkeeper.compose.backtesting import Backtester
+from watchkeeper.compose.budgets import BudgetDesk
 from watchkeeper.compose.cells import cells_of
 from watchkeeper.compose.decoding import decoders, decoding_process
 from watchkeeper.compose.discovery import build, discover
@@ -108,6 +109,7 @@ class StoreHouse:
         )
         self.cells = cells_of(config, home)
         self.keys = KeyRing(self.cells, clock, self.record)
+        self.budgets = BudgetDesk(config, self.cells, self.reader, self.record, clock)
         self.payloads = self.reader.payloads = Payloads(self.vault, self.reader)
         self.desk = IncidentDesk(
             self.reader, self.record, clock, messages_of=self._messages, notifiers=notifiers_of(config)

@@ -59,6 +59,7 @@ NAV = (
     ("sessions", "/ui/sessions", "Sessions"),
     ("search", "/ui/search", "Search"),
     ("decisions", "/ui/decisions", "Decisions"),
+    ("budgets", "/ui/budgets", "Budgets"),
     ("incidents", "/ui/incidents", "Incidents"),
     ("documents", "/ui/documents", "Documents"),
     ("audit", "/ui/audit", "Audit"),

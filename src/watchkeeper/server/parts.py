@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from watchkeeper.compose.budgets import BudgetDesk
 from watchkeeper.compose.lineage import Lineage
 from watchkeeper.compose.payloads import Payloads
 from watchkeeper.engines.gateway.keys import KeyRing
@@ -126,6 +127,7 @@ class StoreParts:
     payloads: Payloads
     incidents: IncidentDesk | None = None
     keys: KeyRing | None = None
+    budgets: BudgetDesk | None = None
     lineage: Lineage | None = None
     reports: Mapping[str, Report] = field(default_factory=dict)
     backtest: Callable[[Mapping[str, Any]], Awaitable[Any]] | None = None

@@ -132,6 +132,7 @@ class StoreProcess:
                 runs=house.runs,
                 incidents=house.desk,
                 keys=house.keys,
+                budgets=house.budgets,
                 lineage=house.lineage,
                 reports=house.reports(),
                 flush=flush,

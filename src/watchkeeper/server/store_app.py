@@ -13,6 +13,7 @@ from starlette.routing import Mount, Route
 from watchkeeper.adapters.store.errors import StoreError
 from watchkeeper.server.api import Api, ApiError, api_error
 from watchkeeper.server.asgi import App, Receive, Scope, Send, error_body
+from watchkeeper.server.budgets import BudgetApi, BudgetPages
 from watchkeeper.server.guard import secured
 from watchkeeper.server.keeping import KeepingApi, KeepingPages
 from watchkeeper.server.lineage import LineageApi, LineagePages
@@ -71,6 +72,8 @@ def store_app(parts: StoreParts) -> App:
         Route("/internal/ready", ready),
         Route("/internal/metrics", metrics),
         Mount("/ui/static", static_mount),
+        *BudgetPages(parts, pages).routes(),
+        *BudgetApi(parts).routes(),
         *KeepingPages(parts, pages).routes(),
         *KeepingApi(parts).routes(),
         *LineagePages(pages, parts).routes(),

@@ -287,7 +287,9 @@ def _bound(call: RecordedCall) -> Bound | None:
 
 def _complete(bound: Bound | None) -> Bound:
     known = bound or Bound(input_tokens=0, output_tokens=0)
-    return known if known.nano_usd is not None else msgspec.structs.replace(known, nano_usd=0)
+    if known.nano_usd is None:
+        known = msgspec.structs.replace(known, nano_usd=0)
+    return known if known.wall_ms is not None else msgspec.structs.replace(known, wall_ms=0)
 
 
 def _intervention(run: RecordedRun, number: int, decision: Decision) -> Intervention:
