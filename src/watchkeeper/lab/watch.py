@@ -47,10 +47,19 @@ class Watch:
     """One server process for the length of a `with` block; everything it started has ended afterwards.
 
     `settings` is TOML text without a `[server]` table; a change of it counts from the next start. The data directory is
-    `folder/data` unless `data` names one.
+    `folder/data` unless `data` names one. `environment` are variables that the server gets besides ours.
     """
 
-    def __init__(self, folder: Path, settings: str, *, listen: str | None = None, data: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: str,
+        *,
+        listen: str | None = None,
+        data: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._environment = dict(environment or {})
         self.folder = folder
         self.data = data or folder / DATA
         self.listen = listen or f"127.0.0.1:{free_port()}"
@@ -85,7 +94,7 @@ class Watch:
             self._process = subprocess.Popen(
                 self._words("serve", "--config", SETTINGS),
                 cwd=self.folder,
-                env=_environment(),
+                env=_environment() | self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -176,7 +185,7 @@ class Watch:
         return subprocess.run(
             self._words(*words),
             cwd=self.folder,
-            env=_environment(),
+            env=_environment() | self._environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=COMMAND_TIMEOUT_S,
