@@ -38,8 +38,8 @@ class Server(_Settings, frozen=True):
         Meta(
             pattern=r"^(embedded|env:\w+)$",
             description="Where budgets, keys and cursors are kept: `embedded` (a file in the data directory), or "
-            "`env:NAME`, the variable that holds a PostgreSQL address, so that several servers share one ledger; on one "
-            "machine `sqlite:/path/to/file` will do.",
+            "`env:NAME`, the variable that holds a PostgreSQL address, so that several servers share one ledger; on "
+            "one machine `sqlite:/path/to/file` will do.",
         ),
     ] = EMBEDDED
     otlp_grpc: Annotated[
