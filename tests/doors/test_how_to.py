@@ -72,6 +72,7 @@ PAGES = (
     "loops",
     "prove-a-record",
     "otlp",
+    "overspend",
     "put-it-in-front",
     "redact",
     "replay-and-fork",
@@ -140,6 +141,13 @@ EXPECTED = {
     'watchkeeper search "where is my parcel" --since 30d': "Where is my parcel",
     "watchkeeper ask sessions since=30d sort=errors limit=10": "told-session",
     "watchkeeper ask first_tokens since=30d by=model": "lab-small",
+    "watchkeeper budget list": "session|run",
+    "watchkeeper budget set key k-7 --usd 20": "key k-7 is at 20 usd now",
+    "watchkeeper budget raise key k-7 --usd 5": "key k-7 is at 25 usd now",
+    "watchkeeper budget unset key k-7 usd": "now",
+    "watchkeeper budget reconcile --older 1h": "0 settled",
+    "watchkeeper drill run last_dollar": "held",
+    "watchkeeper lab overspend --target http://127.0.0.1:8787/v1 --upstream 127.0.0.1:8799 --cap-usd 0.2": "^held",
 }
 MAY_END_WITH_ONE = ("watchkeeper eval compare before.jsonl after.jsonl --margin 0.1",)
 
@@ -149,7 +157,7 @@ class Reader:
 
     def __init__(self, folder: Path, lab: LabServer) -> None:
         self.folder = folder
-        self._ports = {"8787": str(free_port()), "8788": lab.root_url.rpartition(":")[2]}
+        self._ports = {"8787": str(free_port()), "8799": str(free_port()), "8788": lab.root_url.rpartition(":")[2]}
         self.names = {"/mnt/backup": str(folder / "backup"), "ada@example.org": "mia"}
         self._server: subprocess.Popen[bytes] | None = None
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("WATCHKEEPER_")}

@@ -31,7 +31,7 @@ def test_a_gateway_without_a_limit_is_found_out(tmp_path: Path) -> None:
     port = free_port()
     with Watch(tmp_path / "w", lab_settings(f"http://127.0.0.1:{port}/v1")) as watch:
         words = ["lab", "overspend", "--target", watch.base_url, "--cap-usd", "0.1", "--calls", "40", "--json"]
-        words += ["--concurrency", "40", "--upstream-port", str(port)]
+        words += ["--concurrency", "40", "--upstream", f"127.0.0.1:{port}"]
         done = subprocess.run(
             [sys.executable, "-m", "watchkeeper", *words], capture_output=True, text=True, timeout=60, check=False
         )

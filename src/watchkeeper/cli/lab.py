@@ -66,10 +66,12 @@ def serve(listen: str, script: Path | None, recordings: Path | None) -> None:
 @click.option("--stream", is_flag=True, help="Ask for streams.")
 @click.option("--input-usd-per-million", default=10.0, show_default=True, help="The price that the gateway has.")
 @click.option("--output-usd-per-million", default=40.0, show_default=True, help="The price that the gateway has.")
-@click.option("--upstream-port", default=8799, show_default=True, help="Where the metering upstream listens.")
+@click.option(
+    "--upstream", "at", default="127.0.0.1:8799", show_default=True, help="Where the metering upstream listens."
+)
 @click.option("--beyond-loopback", is_flag=True, help="Fire at another machine, which its owner has agreed to.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
-def overspend(upstream_port: int, beyond_loopback: bool, as_json: bool, **wanted: Any) -> None:
+def overspend(at: str, beyond_loopback: bool, as_json: bool, **wanted: Any) -> None:
     """Fire concurrent calls at a gateway and measure how far they spend past a cap.
 
     The gateway must be set up to use the metering upstream that this command serves, http://127.0.0.1:8799/v1.
@@ -88,11 +90,11 @@ def overspend(upstream_port: int, beyond_loopback: bool, as_json: bool, **wanted
             "beyond_loopback",
         )
     try:
-        with upstream(upstream_port) as metering:
+        with upstream(_port(at)) as metering:
             click.echo(f"The metering upstream answers at {metering.base_url}; it is not a model.", err=True)
             found = run(plan, metering, lambda line: click.echo(line, err=True))
     except OSError as error:
-        raise Failure(f"port {upstream_port} cannot be listened on: {error.strerror}. Name another.") from error
+        raise Failure(f"{at} cannot be listened on: {error.strerror}. Name another with --upstream.") from error
     if as_json:
         print_json(found)
     else:
@@ -101,3 +103,10 @@ def overspend(upstream_port: int, beyond_loopback: bool, as_json: bool, **wanted
         click.echo(f"{found.answered} of {found.calls} calls were answered; refused: {refused}.")
         click.echo(f"The dearest call cost ${found.call_usd:.6f}; {found.concurrency} were made at once.")
     raise SystemExit({"held": 0, "overspent": 1}.get(found.verdict, 2))
+
+
+def _port(at: str) -> int:
+    host, _, port = at.rpartition(":")
+    if host not in ("127.0.0.1", "localhost") or not port.isdigit():
+        raise Failure(f"--upstream is {at!r}; expected an address of this machine, for example 127.0.0.1:8799.")
+    return int(port)
