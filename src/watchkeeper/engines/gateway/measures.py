@@ -20,6 +20,7 @@ _OWN_ERRORS = frozenset(
         "client_disconnected",
         "malformed_reply",
         "recording_unavailable",
+        "reservation_spent",
         "stream_incomplete",
         "upstream_disconnected",
         "upstream_timeout",

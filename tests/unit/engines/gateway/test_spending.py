@@ -14,10 +14,12 @@ import pytest
 from tests.unit.engines.gateway.stage import Scene, chat, chunk, plain_reply, stage, streamed
 from watchkeeper.adapters.store.memory_cells import MemoryCells
 from watchkeeper.capabilities.policies.budget import Budget
+from watchkeeper.capabilities.policies.run_contract import RunContract
 from watchkeeper.engines.decide.chain import Chain
 from watchkeeper.engines.decide.link import Link
 from watchkeeper.engines.decide.reservations import reservations
 from watchkeeper.engines.gateway.spending import counted, surely
+from watchkeeper.kinds.policy import Policy
 from watchkeeper.records.decision import Decision
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +28,7 @@ NANO = 1_000_000_000
 
 
 @asynccontextmanager
-async def limited(*budgets: Budget, **upstream: Any) -> AsyncIterator[tuple[Scene, MemoryCells]]:
+async def limited(*budgets: Policy, **upstream: Any) -> AsyncIterator[tuple[Scene, MemoryCells]]:
     """A gateway whose calls are under budgets; a token costs a microdollar, models named free-... have no price."""
     cells, record = MemoryCells(), list[Decision]()
     links = [Link(policy=each, instance=f"b{place}") for place, each in enumerate(budgets)]
@@ -176,6 +178,70 @@ async def test_a_team_is_the_one_that_the_key_is_bound_to() -> None:
     async with limited(Budget(per="team", calls=1)) as (scene, cells):
         assert (await scene.ask(chat(), X_Watchkeeper_Team="other")).status == 200
         assert await held(cells, "meter/scope/team/default/unattributed/total/calls") == 1
+
+
+MESSAGES = [
+    b'event: message_start\ndata: {"type": "message_start", "message": {"id": "m", "model": "alpha", "usage": '
+    b'{"input_tokens": 9, "output_tokens": 1}}}\n\n',
+    *[
+        b'event: content_block_delta\ndata: {"type": "content_block_delta", "index": 0, "delta": '
+        b'{"type": "text_delta", "text": "word "}}\n\n'
+    ]
+    * 90,
+]
+RESPONSES = [
+    b'event: response.output_text.delta\ndata: {"type": "response.output_text.delta", "sequence_number": 7, "delta": '
+    b'"word "}\n\n'
+] * 90
+
+
+@pytest.mark.parametrize(
+    ("path", "limit", "pieces", "ends"),
+    [
+        ("messages", "max_tokens", MESSAGES, b"event: error\ndata: "),
+        ("responses", "max_output_tokens", RESPONSES, b"event: error\ndata: "),
+    ],
+)
+async def test_a_cut_stream_ends_with_an_error_event_in_its_own_dialect(
+    path: str, limit: str, pieces: list[bytes], ends: bytes
+) -> None:
+    async with limited(Budget(per="key", tokens=100_000)) as (scene, cells):
+        scene.upstream.answer = streamed(*pieces)
+        body = {"model": "alpha", limit: 20, "stream": True}
+        body |= {"messages": [{"role": "user", "content": "Hi."}]} if path == "messages" else {"input": "Hi."}
+        response = await scene.client.post(f"{scene.url}/v1/{path}", json=body)
+        text = await response.read()
+        last = text[text.rindex(b"event: ") :]
+        assert last.startswith(ends) and b"20 output tokens were reserved" in last
+        assert text.count(b"word ") <= 21
+        await scene.gateway.close()
+        assert 20 < await held(cells, f"{KEYLESS}/tokens") < 1_000
+
+
+async def test_a_run_says_what_it_is_done_at_and_takes_no_step_more_than_it_said() -> None:
+    """LiteLLM discussion #51157: a cap on one run."""
+    async with limited(RunContract(most_steps=10)) as (scene, _):
+        unnamed = await scene.ask(chat())
+        assert unnamed.status == 403 and (await unnamed.json())["error"]["code"] == "run_unnamed"
+        undeclared = await scene.ask(chat(), X_Watchkeeper_Run="r1")
+        assert (await undeclared.json())["error"]["code"] == "run_undeclared"
+        told = {"X_Watchkeeper_Run": "r1", "X_Watchkeeper_Run_Done": "the report is filed"}
+        assert (await scene.ask(chat(), X_Watchkeeper_Run_Steps="2", **told)).status == 200
+        assert (await scene.ask(chat(), X_Watchkeeper_Run="r1")).status == 200
+        more = await scene.ask(chat(), X_Watchkeeper_Run_Steps="9", **told)
+        assert (await more.json())["error"]["code"] == "run_steps_spent"
+        high = await scene.ask(chat(), X_Watchkeeper_Run="r2", X_Watchkeeper_Run_Done="x", X_Watchkeeper_Run_Steps="11")
+        assert (await high.json())["error"]["code"] == "run_ceiling_too_high"
+        assert len(scene.upstream.heard) == 2
+
+
+async def test_at_once_a_run_takes_exactly_the_steps_that_it_declared() -> None:
+    told = {"X_Watchkeeper_Run": "r1", "X_Watchkeeper_Run_Done": "filed", "X_Watchkeeper_Run_Steps": "7"}
+    async with limited(RunContract(), Budget(per="key", calls=100, slice_calls=20)) as (scene, cells):
+        answers = await asyncio.gather(*(scene.ask(chat(), **told) for _ in range(30)))
+        assert sorted(each.status for each in answers) == [200] * 7 + [403] * 23
+        await scene.gateway.close()
+        assert [each async for each in reservations(cells)] == []
 
 
 class Wrote:
