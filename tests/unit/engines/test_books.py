@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.unit.engines.decide_scene import SickCells, call, chain_of
@@ -11,6 +13,7 @@ from watchkeeper.engines.decide.books import Declared, books
 from watchkeeper.engines.decide.caps import FRESH_S, Cap, Caps, set_cap
 from watchkeeper.engines.decide.contracts import Contracts
 from watchkeeper.kinds.facts import Contract, Reserve
+from watchkeeper.kinds.ports import Page
 from watchkeeper.records.identity import Identity
 from watchkeeper.records.meter import meter_key, read_meter, scope_of
 from watchkeeper.records.span import Cost, Usage
@@ -127,3 +130,21 @@ async def test_a_team_shares_a_meter_over_its_keys() -> None:
         (await chain.decide(call(identity=Identity(key=f"k{n}", team="search")))).stop is not None for n in range(3)
     ]
     assert stops == [False, False, True]
+
+
+async def test_two_hundred_first_calls_read_the_caps_once() -> None:
+    cells = CountingCells()
+    chain, _ = chain_of(cells, Budget(per="key", tokens=100_000))
+    await asyncio.gather(*(chain.decide(call()) for _ in range(200)))
+    assert cells.scans == 1
+
+
+class CountingCells(MemoryCells):
+    """Counts scans."""
+
+    scans = 0
+
+    async def scan(self, prefix: str, cursor: str | None = None, limit: int = 1000) -> Page:
+        self.scans += 1
+        await asyncio.sleep(0.01)
+        return await super().scan(prefix, cursor, limit)

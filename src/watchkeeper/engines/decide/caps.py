@@ -6,6 +6,7 @@ in force in every gateway within `FRESH_S`.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -36,6 +37,8 @@ class Caps:
         self._limits: dict[str, int] = {}
         self._read_at: float | None = None
         self._reading = False
+        self.loading: asyncio.Future[object] | None = None
+        """The first reading while it is under way, for all calls that wait for it."""
 
     @property
     def known(self) -> bool:
@@ -55,7 +58,7 @@ class Caps:
             self._limits = {scope: cap.limit for scope, cap in (await caps(self._cells)).items()}
             self._read_at = at
         finally:
-            self._reading = False
+            self._reading, self.loading = False, None
 
     def of(self, request: Reserve) -> Reserve:
         """A reservation under the cap that is in force for it."""

@@ -119,8 +119,9 @@ class Fetch:
         if caps is None:
             return True
         if not caps.known:
-            loading = self._sources.start(caps.load())
-            await self._wait({"caps": loading}, {})
+            if caps.loading is None:
+                caps.loading = self._sources.start(caps.load())
+            await self._wait({"caps": caps.loading}, {})
         elif caps.due:
             self._sources.start(caps.load())
         if caps.known:

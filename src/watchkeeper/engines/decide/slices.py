@@ -136,6 +136,8 @@ class Slices:
         for line in sorted(lines_of(wants, waived), key=lambda line: line.key):
             lease = self._leases.setdefault(line.key, _Lease(line.key, units[line.key]))
             async with lease.lock:
+                if self._leases.setdefault(line.key, lease) is not lease:
+                    return None  # it was forgotten while we waited, and another took its place
                 if not await self._filled(lease, line, sizes[line.key]):
                     return None
         return self.take(event, wants, waived, turn)
@@ -192,9 +194,15 @@ class Slices:
             for charge in reserved.charges:
                 self._leases[charge.meter].open -= charge.amount
             await self._write_down(msgspec.structs.replace(reserved, note="its gateway stopped before it ended"))
+        failed: Exception | None = None
         for lease in self._leases.values():
             async with lease.lock:
-                await self._give_back(lease)
+                try:
+                    await self._give_back(lease)
+                except Exception as error:  # noqa: BLE001  the others are given back all the same
+                    failed = error
+        if failed is not None:
+            raise failed
 
     async def _filled(self, lease: _Lease, line: Add, size: int) -> bool:
         """Whether a slice holds enough for a call now; leases more where it may."""
