@@ -32,9 +32,12 @@ class Line:
         self.asked = 0
         self.gone = False
         self.lose_request = self.lose_answer = False
+        self.late: random.Random | None = None
 
     async def apply(self, ops: Sequence[Op], operation_id: str | None = None, urgent: bool = True) -> Applied | Refused:
         self.asked += 1
+        if self.late is not None:
+            await asyncio.sleep(self.late.random() / 200)
         if self.gone or self.lose_request:
             self.lose_request = False
             raise StoreError("the line is down")
@@ -222,3 +225,39 @@ async def test_at_no_crash_point_is_more_spent_than_the_meter_holds_or_the_cap_a
         assert spent + len(flying) <= held <= CAP
     for gateway in gateways:
         await gateway.idle()
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_when_all_have_ended_the_meter_holds_exactly_what_was_spent(seed: int) -> None:
+    """Calls, sweeps that find every slice idle, and a slow store, all at once and in any order."""
+    rng = random.Random(seed)
+    cells = MemoryCells()
+    gateways = [Gateway(cells, size) for size in (30, 100)]
+    for gateway in gateways:
+        gateway.line.late = rng
+        gateway.slices._monotonic = lambda: rng.random() * 40  # every slice is idle, or near its cap, or neither
+    spent = 0
+
+    async def one(gateway: Gateway) -> None:
+        nonlocal spent
+        await asyncio.sleep(rng.random() / 50)
+        event = await gateway.reserve(rng.randint(1, WORST))
+        if event is None:
+            return
+        await asyncio.sleep(rng.random() / 50)
+        used = rng.randint(0, WORST)
+        spent += used
+        await gateway.settle(event, used)
+
+    async def sweep(gateway: Gateway) -> None:
+        for _ in range(20):
+            await asyncio.sleep(rng.random() / 100)
+            await gateway.slices.sweep()
+
+    calls = [one(rng.choice(gateways)) for _ in range(300)]
+    await asyncio.gather(*calls, *(sweep(gateway) for gateway in gateways))
+    for gateway in gateways:
+        await gateway.idle()
+        await gateway.slices.close()
+    assert await cells.get(METER) == spent
+    assert [each async for each in slices(cells)] == []
