@@ -73,7 +73,7 @@ class BudgetApi:
         self._parts = parts
 
     def routes(self) -> list[Route]:
-        """The addresses, to be placed before those of the questions."""
+        """The addresses."""
         return [
             Route("/api/v1/budgets", self.list, methods=["GET"]),
             Route("/api/v1/budgets/cap", self.cap, methods=["POST"]),
@@ -188,6 +188,11 @@ class BudgetPages:
             open_count=len(found.open),
             slices=left_rows(found.slices[:50]),
         )
+
+
+def budget_routes(parts: StoreParts, pages: Pages) -> list[Route]:
+    """The addresses of pages and API, to be placed before those of the questions."""
+    return [*BudgetPages(parts, pages).routes(), *BudgetApi(parts).routes()]
 
 
 def _body(data: bytes, kind: type[T]) -> T:

@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route
 from watchkeeper.adapters.store.errors import StoreError
 from watchkeeper.server.api import Api, ApiError, api_error
 from watchkeeper.server.asgi import App, Receive, Scope, Send, error_body
-from watchkeeper.server.budgets import BudgetApi, BudgetPages
+from watchkeeper.server.budgets import budget_routes
 from watchkeeper.server.guard import secured
 from watchkeeper.server.keeping import KeepingApi, KeepingPages
 from watchkeeper.server.lineage import LineageApi, LineagePages
@@ -72,8 +72,7 @@ def store_app(parts: StoreParts) -> App:
         Route("/internal/ready", ready),
         Route("/internal/metrics", metrics),
         Mount("/ui/static", static_mount),
-        *BudgetPages(parts, pages).routes(),
-        *BudgetApi(parts).routes(),
+        *budget_routes(parts, pages),
         *KeepingPages(parts, pages).routes(),
         *KeepingApi(parts).routes(),
         *LineagePages(pages, parts).routes(),
