@@ -12,6 +12,7 @@ from watchkeeper.adapters.store.sqlite_cells import SQLiteCells
 from watchkeeper.compose.cells import cells_of
 from watchkeeper.config import Config, ConfigError, Server, load
 from watchkeeper.engines.recorder.home import Home
+from watchkeeper.kinds.ports import Add
 
 pytestmark = pytest.mark.anyio
 
@@ -42,3 +43,12 @@ def test_an_address_in_the_settings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"server\.cells") as told:
         load(file)
     assert "env:NAME" in str(told.value)
+
+
+async def test_two_houses_on_one_machine_share_a_file(tmp_path: Path) -> None:
+    environment = {"SHARED": f"sqlite:{tmp_path / 'shared.sqlite'}"}
+    one, two = (cells_of(config("env:SHARED"), Home(tmp_path / name), environment) for name in ("one", "two"))
+    await one.apply([Add(key="meter", delta=3)])
+    assert await two.get("meter") == 3
+    await one.close()
+    await two.close()
