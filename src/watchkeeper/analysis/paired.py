@@ -1,4 +1,4 @@
-"""Compares two runs over the same items and says better, worse, equivalent or not resolved.
+"""Compares two runs over the same items and says better, worse, equivalent, non-inferior or not resolved.
 
 The difference is always b - a, and more is better: negate scores of which less is better.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from importlib.util import find_spec
 from operator import getitem
 from random import Random
 from statistics import fmean
@@ -15,17 +16,21 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from watchkeeper.analysis import intervals, power
+from watchkeeper.analysis.bootstrap_t import blocks, bootstrap_t
 from watchkeeper.analysis.mcnemar import mcnemar_exact, score_interval
-from watchkeeper.analysis.quantiles import t_quantile
+from watchkeeper.analysis.saddlepoint import sign_flip_tail
 from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.record import Record
 
-Verdict = Literal["better", "worse", "equivalent", "not resolved"]
+Verdict = Literal["better", "worse", "equivalent", "non-inferior", "not resolved"]
+Interval = Literal["t", "bootstrap"]
 Scores = Mapping[str, float | Sequence[float]]
 """Each item's score, or the scores of its reruns."""
 
 _EXACT_FLIPS = 16
 _DRAWS = 9_999
+_BLOCKED_FLIPS = 2_048
+_FEW = 10
 
 
 class Comparison(Record, frozen=True, kw_only=True):
@@ -57,8 +62,12 @@ def sign_flip(differences: Sequence[float], *, rng: Random | None = None, draws:
 
     Exact up to 16 non-zero differences; above that over `draws` random flips, counting the observed one,
     from `rng` or else from a fixed seed, so that the same scores give the same p-value.
+    Above 2,048 differences, where numpy is there, the signs are flipped range by range of their sizes: how many of one
+    range turn is binomial, and their sum is exact where they are all alike.
+    Where fewer than ten draws are as extreme, the saddlepoint approximation tells how small the p-value is, so that it
+    can still be adjusted for hundreds of comparisons.
     Limits: assumes differences symmetric around zero when nothing changed, as they are when the labels a
-    and b could be swapped; sampled p-values cannot be below 1/(draws+1).
+    and b could be swapped.
     """
     moved = [d for d in differences if d != 0]
     observed = abs(math.fsum(moved)) - 1e-9 * math.fsum(map(abs, moved))
@@ -68,10 +77,19 @@ def sign_flip(differences: Sequence[float], *, rng: Random | None = None, draws:
             sums = [s + d for s in sums] + [s - d for s in sums]
         return sum(abs(s) >= observed for s in sums) / len(sums)
     rng = rng or Random(len(moved))
+    if find_spec("numpy") is not None:
+        flipped = _blocked_flips if len(moved) > _BLOCKED_FLIPS else _whole_flips
+        return _sampled(moved, observed, flipped(moved, observed, rng.getrandbits(64), draws), draws)
     tables = [_flipped_sums(moved[i : i + 8]) for i in range(0, len(moved), 8)]
     blocks = len(tables)
     extreme = sum(abs(sum(map(getitem, tables, rng.randbytes(blocks)))) >= observed for _ in range(draws))
-    return (1 + extreme) / (1 + draws)
+    return _sampled(moved, observed, extreme, draws)
+
+
+def _sampled(moved: list[float], observed: float, extreme: int, draws: int) -> float:
+    """The p-value of so many extreme draws; where they are too few to tell how small it is, the saddlepoint does."""
+    sampled = (1 + extreme) / (1 + draws)
+    return sampled if extreme >= _FEW else min(sampled, sign_flip_tail(moved, observed))
 
 
 def paired_difference(
@@ -100,6 +118,7 @@ def compare(
     confidence: float = 0.95,
     *,
     clusters: Mapping[str, Hashable] | None = None,
+    interval: Interval = "t",
     rng: Random | None = None,
 ) -> Comparison:
     """Compare the items that both sides scored; reruns of an item are averaged first, so the item is the unit.
@@ -112,10 +131,13 @@ def compare(
     "better" and "worse" need p < alpha = 1 - confidence *and* an interval that excludes zero. "equivalent"
     needs a `margin` and both one-sided tests at alpha (Schuirmann, 1987), that is the interval at 1 - 2
     alpha within +-margin; it goes before "better", because the margin says that so small a difference does
-    not matter. All else is "not resolved".
+    not matter. "non-inferior" needs the lower of these tests alone: b is not worse than a by the margin or
+    more, and may be better. All else is "not resolved". `interval` "bootstrap" takes the studentised bootstrap
+    for scores that are not all 0 or 1 and have no clusters.
 
     Measured on 4,000 simulated pairs of equal runs each: "better" or "worse" in 0.6% at 30 items, 0.8% at 100
-    and 3.0% at 300. Limits: one look; comparing again after every batch of items errs more often than alpha.
+    and 3.0% at 300. Limits: one look; comparing again after every batch of items errs more often than alpha:
+    use `sequential`.
 
     Raises ValueError for a score that is not a finite number, and for a margin that is not above zero.
     """
@@ -127,13 +149,15 @@ def compare(
     a = [_item_score("a", item, scores_a[item]) for item in items]
     b = [_item_score("b", item, scores_b[item]) for item in items]
     groups = None if clusters is None else [clusters[item] for item in items]
+    if groups is not None and len(set(groups)) == len(groups) > 1:
+        groups = None
     improved = sum(y > x for x, y in zip(a, b, strict=True))
     worsened = sum(y < x for x, y in zip(a, b, strict=True))
     alpha = round(1 - confidence, 12)
     if groups is None and {*a, *b} <= {0.0, 1.0}:
         evidence = _two_outcome_evidence(worsened, improved, len(items), alpha)
     else:
-        evidence = _graded_evidence(a, b, groups, alpha, rng)
+        evidence = _graded_evidence(a, b, groups, alpha, rng, interval)
     return Comparison(
         n=len(items),
         mean_a=fmean(a) if a else math.nan,
@@ -172,28 +196,69 @@ def _two_outcome_evidence(only_a: int, only_b: int, n: int, alpha: float) -> _Ev
 
 
 def _graded_evidence(
-    a: list[float], b: list[float], groups: list[Hashable] | None, alpha: float, rng: Random | None
+    a: list[float],
+    b: list[float],
+    groups: list[Hashable] | None,
+    alpha: float,
+    rng: Random | None,
+    interval: Interval,
 ) -> _Evidence:
+    differences = [y - x for x, y in zip(a, b, strict=True)]
+    keys: Sequence[Hashable] = range(len(a)) if groups is None else groups
     sums: dict[Hashable, float] = {}
-    for key, x, y in zip(range(len(a)) if groups is None else groups, a, b, strict=True):
-        sums[key] = sums.get(key, 0.0) + y - x
-    difference = paired_difference(a, b, groups, confidence=1 - alpha)
-    inner = paired_difference(a, b, groups, confidence=1 - 2 * alpha)
-    units = difference.n
+    for key, moved in zip(keys, differences, strict=True):
+        sums[key] = sums.get(key, 0.0) + moved
+    spread = intervals.cluster_spread(differences, keys)
+    if interval == "bootstrap" and groups is None:
+        difference, inner = bootstrap_t(differences, confidences=(1 - alpha, 1 - 2 * alpha))
+        said = difference.method
+    else:
+        difference = paired_difference(a, b, groups, confidence=1 - alpha)
+        inner = paired_difference(a, b, groups, confidence=1 - 2 * alpha)
+        said = "t interval" + ("" if groups is None else " over clusters (CR2)")
     scale = (max(*a, *b) - min(*a, *b)) or max(map(abs, a)) or 1.0 if a else 1.0
     mde: float | None = None
-    if difference.high - difference.low > 1e-9 * scale:
-        standard_error = (difference.high - difference.low) / 2 / t_quantile(1 - alpha / 2, max(1, units - 1))
-        mde = power.paired_mde(standard_error * math.sqrt(units), units, alpha=alpha)
+    if spread.standard_error > 1e-9 * scale:
+        if spread.clusters > 1:
+            mde = power.error_mde(spread.standard_error, spread.df, alpha=alpha)
     else:
         difference, inner = _without_spread(difference, scale), _without_spread(inner, scale)
     return _Evidence(
-        method="sign-flip permutation, t interval" + ("" if groups is None else " over clusters"),
+        method=f"sign-flip permutation, {said}",
         p_value=sign_flip(list(sums.values()), rng=rng),
         difference=difference,
         inner=inner,
         mde=mde,
     )
+
+
+def _whole_flips(moved: list[float], observed: float, seed: int, draws: int) -> int:
+    """How many of the draws are as extreme as what was observed."""
+    import numpy as np
+
+    # Eight differences to a byte of random bits: a table gives what each of its 256 values adds up to.
+    groups = -(-len(moved) // 8)
+    padded = np.zeros((groups, 8))
+    padded.flat[: len(moved)] = moved
+    signs = 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1) - 1
+    tables = padded @ signs.T
+    drawn = np.frombuffer(np.random.default_rng(seed).bytes(draws * groups), np.uint8).reshape(groups, draws)
+    sums = np.zeros(draws)
+    for table, bits in zip(tables, drawn, strict=True):
+        sums += table[bits]
+    return int((np.abs(sums) >= observed).sum())
+
+
+def _blocked_flips(moved: list[float], observed: float, seed: int, draws: int) -> int:
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    counts, sizes, spreads = blocks(np.abs(np.array(moved)))
+    turned = np.empty((draws, len(counts)))
+    for block, count in enumerate(counts):
+        turned[:, block] = 2 * rng.binomial(int(count), 0.5, draws) - count
+    rest = math.sqrt(float(counts @ spreads)) * rng.standard_normal(draws)
+    return int((np.abs(turned @ sizes + rest) >= observed).sum())
 
 
 def _without_spread(estimate: Estimate, scale: float) -> Estimate:
@@ -215,6 +280,8 @@ def _verdict(evidence: _Evidence, alpha: float, margin: float | None) -> Verdict
         return "better"
     if evidence.p_value < alpha and evidence.difference.high < 0:
         return "worse"
+    if margin is not None and evidence.inner.low > -margin:
+        return "non-inferior"
     return "not resolved"
 
 

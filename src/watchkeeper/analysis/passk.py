@@ -1,4 +1,4 @@
-"""Says how often an agent succeeds in all of k tries at the same task, pass^k."""
+"""Says how often an agent succeeds in all of k tries at the same task, pass^k, and in at least one of k, pass@k."""
 
 from __future__ import annotations
 
@@ -12,26 +12,46 @@ from watchkeeper.analysis import intervals
 from watchkeeper.records.estimate import Estimate
 
 
-def pass_hat_k(successes: Sequence[int], trials: int, k: int, *, confidence: float = 0.95) -> Estimate:
-    """pass^k over tasks that were each tried `trials` times, `successes[i]` of them well.
+def pass_hat_k(successes: Sequence[int], trials: int | Sequence[int], k: int, *, confidence: float = 0.95) -> Estimate:
+    """pass^k over tasks, `successes[i]` of the `trials` of each (or of `trials[i]`) being good.
 
     The mean over tasks of C(successes, k) / C(trials, k), unbiased for each task's chance of k successes in
     a row (Yao et al., 2024, "tau-bench"). Trials of one task are not independent, so the interval is over
-    tasks: Student's t cut to 0..1, or Wilson's if every task gave the same figure. `n` counts tasks.
+    tasks: Student's t cut to 0..1, or Wilson's if every task gave the same figure or k is 1 trial. `n` counts tasks.
     """
-    if not 1 <= k <= trials or any(not 0 <= c <= trials for c in successes):
+    each = _trials(successes, trials, k)
+    per_task = [math.comb(c, k) / math.comb(n, k) for c, n in zip(successes, each, strict=True)]
+    return _over_tasks(per_task, f"pass^{k}", confidence)
+
+
+def pass_at_k(successes: Sequence[int], trials: int | Sequence[int], k: int, *, confidence: float = 0.95) -> Estimate:
+    """pass@k over tasks: the mean of 1 - C(trials - successes, k) / C(trials, k).
+
+    Unbiased for the chance that at least one of k tries succeeds (Chen et al., 2021, "Evaluating large language models
+    trained on code"). The interval is that of `pass_hat_k`.
+    """
+    each = _trials(successes, trials, k)
+    per_task = [1 - math.comb(n - c, k) / math.comb(n, k) for c, n in zip(successes, each, strict=True)]
+    return _over_tasks(per_task, f"pass@{k}", confidence)
+
+
+def _trials(successes: Sequence[int], trials: int | Sequence[int], k: int) -> Sequence[int]:
+    each = [trials] * len(successes) if isinstance(trials, int) else trials
+    if len(each) != len(successes) or not all(
+        1 <= k <= n and 0 <= c <= n for c, n in zip(successes, each, strict=False)
+    ):
         raise ValueError(
             f"pass^k needs 1 <= k <= trials and 0 <= successes <= trials, and got k={k}, trials={trials}, "
             f"successes={list(successes)[:5]}... Give each task's number of successes among its trials."
         )
-    per_task = [math.comb(c, k) / math.comb(trials, k) for c in successes]
+    return each
+
+
+def _over_tasks(per_task: Sequence[float], name: str, confidence: float) -> Estimate:
     if len(per_task) < 2 or variance(per_task) == 0:
         estimate = intervals.wilson(math.fsum(per_task), len(per_task), confidence=confidence)
     else:
-        estimate = intervals.mean(per_task, confidence=confidence)
-    return msgspec.structs.replace(
-        estimate,
-        low=max(0.0, estimate.low),
-        high=min(1.0, estimate.high),
-        method=f"pass^{k} over tasks, {estimate.method}",
-    )
+        # Each task is a cluster of one: Wilson's form at the size that the spread of the tasks is worth.
+        estimate = intervals.clustered_rate(per_task, range(len(per_task)), confidence=confidence)
+    method = f"{name} over tasks, {'Wilson at the effective size' if 'CR2' in estimate.method else estimate.method}"
+    return msgspec.structs.replace(estimate, low=max(0.0, estimate.low), high=min(1.0, estimate.high), method=method)

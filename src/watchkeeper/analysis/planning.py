@@ -9,11 +9,15 @@ from watchkeeper.analysis import power as powers
 from watchkeeper.records.record import Record
 
 Kind = Literal["independent", "paired", "graded"]
+Goal = Literal["difference", "non-inferiority", "equivalence"]
 _NEEDED: dict[str, str] = {"independent": "baseline", "paired": "discordance", "graded": "sd"}
 
 
 class Planned(Record, frozen=True, kw_only=True):
-    """A plan: `n` items (a side, when independent) show `effect` with `power` at `alpha`; None: none would show."""
+    """A plan: `n` items (a side, when independent) show `effect` with `power` at `alpha`; None: none would show.
+
+    For the goals "non-inferiority" and "equivalence" `effect` is the margin.
+    """
 
     kind: Kind
     n: int
@@ -22,6 +26,7 @@ class Planned(Record, frozen=True, kw_only=True):
     power: float
     design_effect: float
     method: str
+    goal: Goal = "difference"
 
 
 def design_effect(cluster_size: float, icc: float) -> float:
@@ -47,19 +52,29 @@ def plan(
     inflation: float = 1.0,
     alpha: float = 0.05,
     power: float = 0.8,
+    goal: Goal = "difference",
 ) -> Planned:
     """Plan for `effect` (then `n` is worked out) or for `n` (then the effect is).
 
     "independent" compares two rates over other items and needs `baseline`; "paired" two rates over the same items and
     needs `discordance`; "graded" two means over the same items and needs `sd`, that of the differences. `inflation` is
-    the design effect. Raises ValueError when something is missing or cannot be.
+    the design effect. `goal` "non-inferiority" plans to show, at one-sided `alpha`, that B is not worse by `effect` or
+    more, "equivalence" that it is neither worse nor better by that (Schuirmann, 1987), both for a true difference of
+    zero. Raises ValueError when something is missing or cannot be.
     """
     known = {"baseline": baseline, "discordance": discordance, "sd": sd}
     if known[_NEEDED[kind]] is None:
         raise ValueError(f"A plan for {kind} items needs --{_NEEDED[kind]}; look at an earlier run for it.")
     if (effect is None) == (n is None):
         raise ValueError("Give either the effect to find or the number of items, and not both.")
+    if effect is not None and goal == "difference" and kind == "independent" and not 0 <= (baseline or 0) + effect <= 1:
+        raise ValueError(
+            f"A baseline of {baseline!r} and an effect of {effect!r} make a rate outside 0 to 1. 3 points are 0.03."
+        )
     rate = known[_NEEDED[kind]] or 0.0
+    asked = (alpha, power)
+    if goal != "difference":
+        alpha, power = 2 * alpha, power if goal == "non-inferiority" else 1 - (1 - power) / 2
     if n is not None:
         independent = math.floor(n / inflation)
         effect = _effect(kind, independent, rate, alpha, power)
@@ -71,7 +86,11 @@ def plan(
         "paired": "Connor's formula for McNemar's test",
         "graded": "paired t test",
     }[kind]
-    return Planned(kind=kind, n=n, effect=effect, alpha=alpha, power=power, design_effect=inflation, method=method)
+    if goal != "difference":
+        method += ", one-sided" if goal == "non-inferiority" else ", two one-sided tests"
+    return Planned(
+        kind=kind, n=n, effect=effect, alpha=asked[0], power=asked[1], design_effect=inflation, method=method, goal=goal
+    )
 
 
 def _items(kind: Kind, effect: float, rate: float, alpha: float, power: float) -> int:

@@ -25,7 +25,18 @@ def paired_mde(sd: float, n: int, *, alpha: float = 0.05, power: float = 0.8) ->
     _require_design(alpha, power)
     if n < 2 or not sd > 0:
         return None
-    return (t_quantile(1 - alpha / 2, n - 1) + t_quantile(power, n - 1)) * sd / math.sqrt(n)
+    return error_mde(sd / math.sqrt(n), n - 1, alpha=alpha, power=power)
+
+
+def error_mde(standard_error: float, df: float, *, alpha: float = 0.05, power: float = 0.8) -> float | None:
+    """The smallest true effect that an estimate with this standard error, known with `df` degrees of freedom, shows.
+
+    None without an error bar that is above zero and finite.
+    """
+    _require_design(alpha, power)
+    if not (0 < standard_error < math.inf and df > 0):
+        return None
+    return (t_quantile(1 - alpha / 2, df) + t_quantile(power, df)) * standard_error
 
 
 def paired_sample_size(effect: float, sd: float, *, alpha: float = 0.05, power: float = 0.8) -> int:

@@ -11,8 +11,11 @@ import click
 from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from watchkeeper.analysis.planning import Kind
-    from watchkeeper.engines.experiments.summaries import Compared, Summary
+    from watchkeeper.analysis.paired import Interval
+    from watchkeeper.analysis.planning import Goal, Kind
+    from watchkeeper.analysis.variance_split import Split
+    from watchkeeper.engines.experiments.contrasts import Compared, Contrast
+    from watchkeeper.engines.experiments.summaries import Summary
     from watchkeeper.engines.experiments.tables import Columns, Scored
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,7 +27,12 @@ def table_options(required: bool) -> Callable[[F], F]:
 
     def add(command: F) -> F:
         for option in (
-            click.option("--where", multiple=True, metavar="COL=VALUE", help="Only rows with this value; repeatable."),
+            click.option(
+                "--where",
+                multiple=True,
+                metavar="COL=VALUE",
+                help="Only rows with this value (COL!=VALUE: without it); repeatable, one column twice means either.",
+            ),
             click.option("--run", metavar="COL", help="The column that tells reruns of an item apart."),
             click.option("--cluster", multiple=True, metavar="COL", help="Items of one cluster hang together."),
             click.option("--by", metavar="COL", help="The column whose values are the groups."),
@@ -61,8 +69,10 @@ def summarize(
 ) -> None:
     """Mean, standard error and 95% interval of the scores in FILE (CSV or JSONL, gzip too), for each group.
 
-    Outcomes that are 0 or 1 get Wilson's interval, other scores Student's t; with --cluster, or when items repeat, both
-    are cluster-robust. With --run, pass^k is added. Rows without a score are counted and are in no figure.
+    Outcomes that are 0 or 1 get Wilson's interval, other scores Student's t, or the studentised bootstrap where they
+    are skewed for their number; with --cluster, or when items repeat, it is cluster-robust. With --run, pass^k and
+    pass@k are added. Rows without a score are counted and are in no figure. "Would show" is the smallest difference to
+    another run over as many other items that would be found four times in five.
     """
     from watchkeeper.engines.experiments.summaries import summarize as sum_up
     from watchkeeper.engines.experiments.tables import TableError, read_scores
@@ -76,36 +86,89 @@ def summarize(
         print_json(_plain(found))
         return
     rows = [_row(each) for each in found]
-    print_table(("group", "n", "mean", "std. error", "95% interval", "missing", "method"), rows, "")
+    print_table(("group", "n", "mean", "std. error", "95% interval", "would show", "missing", "method"), rows, "")
     for each in found:
         for k, estimate in each.pass_hat_k.items():
             low, high = f"{estimate.low:.3g}", f"{estimate.high:.3g}"
             click.echo(f"{plain(each.group)}: pass^{k} {estimate.value:.3g} ({low} to {high}, {estimate.n} items)")
+        if each.variance is not None:
+            click.echo(f"{plain(each.group)}: {_split_said(each.variance)}")
         for note in each.notes:
             click.echo(f"{plain(each.group)}: {note}")
 
 
-def compare_tables(
-    files: Sequence[Path], columns: Columns, sides: tuple[str | None, str | None], margin: float | None, as_json: bool
-) -> int:
-    """Compare two groups of a file, or two files, item by item; returns the exit code."""
-    from watchkeeper.engines.experiments.summaries import compare_groups
-    from watchkeeper.engines.experiments.tables import TableError
+def _split_said(split: Split) -> str:
+    share = split.items_share
+    return (
+        f"{share.value:.0%} ({share.low:.0%} to {share.high:.0%}) of the variance lies between items, the rest between "
+        f"reruns; standard error {split.error_now:.3g}, with endless reruns {split.error_with_endless_reruns:.3g}, "
+        f"with twice the items {split.error_with_twice_the_items:.3g}. What helps: more {split.more}."
+    )
 
+
+def contrast_options(command: F) -> F:
+    """The options of a comparison of tables that a run's own files do not have."""
+    for option in (
+        click.option(
+            "--adjust",
+            type=click.Choice(["holm", "bh"]),
+            default="holm",
+            show_default=True,
+            help="With several comparisons: hold the chance of any false claim (holm), or the share of false ones.",
+        ),
+        click.option(
+            "--interval",
+            type=click.Choice(["t", "bootstrap"]),
+            default="t",
+            show_default=True,
+            help="The interval of graded scores of a table.",
+        ),
+        click.option("--slice", "slice_", metavar="COL", help="Compare in each value of this column of a table."),
+    ):
+        command = option(command)
+    return command
+
+
+def compare_tables(
+    files: Sequence[Path],
+    columns: Columns,
+    sides: tuple[str | None, str | None],
+    margin: float | None,
+    as_json: bool,
+    interval: str = "t",
+    adjust: str = "holm",
+) -> int:
+    """Compare two groups of a file, two files, or all pairs of groups, item by item; returns the exit code."""
+    from watchkeeper.engines.experiments.contrasts import all_pairs, compare_groups, in_slices
+    from watchkeeper.engines.experiments.tables import TableError, read_scores
+
+    chosen = cast("Interval", interval)
+    names = (sides[0] or str(files[0]), sides[1] or str(files[-1]))
     try:
+        if len(files) == 1 and columns.by is not None and sides == (None, None):
+            contrasts = all_pairs(read_scores(files[0], columns), margin, chosen, adjust)
+            return _tell_contrasts(contrasts, as_json)
         a, b = _sides(files, columns, sides)
-        found = compare_groups(a, b, margin)
+        if columns.slice is not None:
+            return _tell_contrasts(in_slices(a, b, margin, chosen, adjust, names), as_json)
+        found = compare_groups(a, b, margin, chosen)
     except (TableError, ValueError) as error:
         raise Failure(str(error), "table") from error
     if as_json:
         print_json(_plain(found))
     else:
-        _tell(found, (sides[0] or str(files[0]), sides[1] or str(files[-1])))
+        _tell(found, names)
     return int(found.verdict == "worse")
 
 
 def columns_of(
-    item: Sequence[str], score: str, by: str | None, cluster: Sequence[str], run: str | None, where: Sequence[str]
+    item: Sequence[str],
+    score: str,
+    by: str | None,
+    cluster: Sequence[str],
+    run: str | None,
+    where: Sequence[str],
+    slice_: str | None = None,
 ) -> Columns:
     """The meaning of the columns, from the options; raises `Failure` for a --where without a value."""
     from watchkeeper.engines.experiments.tables import Columns
@@ -117,11 +180,12 @@ def columns_of(
             raise Failure(f"--where {word!r} names no value; write COL=VALUE.")
         kept.append((name, value))
     return Columns(
-        item=tuple(name for word in item for name in word.split(",")),
+        item=tuple(name.strip() for word in item for name in word.split(",")),
         score=score,
         by=by,
-        cluster=tuple(name for word in cluster for name in word.split(",")),
+        cluster=tuple(name.strip() for word in cluster for name in word.split(",")),
         run=run,
+        slice=slice_,
         where=tuple(kept),
     )
 
@@ -130,9 +194,15 @@ def columns_of(
 @click.option(
     "--kind",
     type=click.Choice(["independent", "paired", "graded"]),
-    default="paired",
+    help="Two rates of other items; two rates of the same items; two means of the same items. [by what is given: "
+    "--baseline, --discordance or --sd]",
+)
+@click.option(
+    "--goal",
+    type=click.Choice(["difference", "non-inferiority", "equivalence"]),
+    default="difference",
     show_default=True,
-    help="Two rates of other items; two rates of the same items; two means of the same items.",
+    help="To find --effect; or to show that B is not worse, or not different, by --effect or more.",
 )
 @click.option("--effect", type=float, help="The difference to find; leave out to learn what --n can find.")
 @click.option("--n", "n", type=click.IntRange(1), help="Items (a side, when independent); leave out to learn how many.")
@@ -145,7 +215,8 @@ def columns_of(
 @click.option("--power", "wanted", type=float, default=0.8, show_default=True, help="The chance to find the effect.")
 @house_options
 def power(
-    kind: str,
+    kind: str | None,
+    goal: str,
     effect: float | None,
     n: int | None,
     baseline: float | None,
@@ -169,7 +240,8 @@ def power(
     try:
         inflation = design_effect(cluster_size, icc)
         planned = plan(
-            cast("Kind", kind),
+            cast("Kind", kind or _kind(baseline, discordance, sd)),
+            goal=cast("Goal", goal),
             effect=effect,
             n=n,
             baseline=baseline,
@@ -184,12 +256,24 @@ def power(
     if as_json:
         print_json(_plain(planned))
         return
-    per_side = " a side" if kind == "independent" else ""
+    per_side = " a side" if planned.kind == "independent" else ""
     effect_said = "no effect" if planned.effect is None else f"a difference of {planned.effect:.4g}"
+    if goal != "difference" and planned.effect is not None:
+        effect_said = f"{goal} within {planned.effect:.4g}"
     click.echo(
         f"{planned.n:,} items{per_side} show {effect_said} {wanted:.0%} of the time, at {alpha:.0%} false alarms "
         f"({planned.method}; design effect {inflation:.3g})."
     )
+
+
+def _kind(baseline: float | None, discordance: float | None, sd: float | None) -> str:
+    """The kind of plan that the given figure belongs to; "paired" where that does not tell."""
+    given = [
+        kind
+        for kind, figure in (("independent", baseline), ("paired", discordance), ("graded", sd))
+        if figure is not None
+    ]
+    return given[0] if len(given) == 1 else "paired"
 
 
 def _sides(
@@ -215,7 +299,8 @@ def _row(each: Summary) -> tuple[object, ...]:
     mean = None if each.mean is None else round(each.mean, 6)
     error = None if each.standard_error is None else round(each.standard_error, 6)
     interval = f"{each.low:.4g} to {each.high:.4g}"
-    return each.group, each.n, mean, error, interval, each.missing, each.method
+    mde = each.minimum_detectable_effect
+    return each.group, each.n, mean, error, interval, mde and f"{mde:.3g}", each.missing, each.method
 
 
 def _tell(found: Compared, names: tuple[str, str]) -> None:
@@ -233,6 +318,34 @@ def _tell(found: Compared, names: tuple[str, str]) -> None:
     )
     for note in found.notes:
         click.echo(f"  {note}")
+
+
+def _tell_contrasts(contrasts: Sequence[Contrast], as_json: bool) -> int:
+    """Show several comparisons; returns the exit code."""
+    if as_json:
+        flat = [_plain(each) for each in contrasts]
+        print_json([{**each, **each.pop("compared")} for each in flat])
+    else:
+        rows = [
+            (
+                plain(each.b),
+                plain(each.a),
+                "" if each.slice is None else plain(each.slice),
+                each.compared.n,
+                None if each.compared.difference is None else f"{each.compared.difference:+.4g}",
+                f"{each.compared.low:+.4g} to {each.compared.high:+.4g}",
+                f"{each.adjusted_p_value:.3g}",
+                each.compared.verdict,
+                each.compared.minimum_detectable_effect and f"{each.compared.minimum_detectable_effect:.3g}",
+            )
+            for each in contrasts
+        ]
+        head = ("B", "A", "slice", "items", "B - A", "95% interval", "adjusted p", "verdict", "smallest to be seen")
+        print_table(head, rows, "")
+        for each in contrasts:
+            for note in each.compared.notes:
+                click.echo(f"{plain(each.b)} against {plain(each.a)} {plain(each.slice or '')}: {note}")
+    return int(any(each.compared.verdict == "worse" for each in contrasts))
 
 
 def _plain(value: Any) -> Any:

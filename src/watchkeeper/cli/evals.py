@@ -10,7 +10,7 @@ import click
 from watchkeeper.cli.eval_publish import comment
 from watchkeeper.cli.eval_run import run
 from watchkeeper.cli.eval_sides import side
-from watchkeeper.cli.eval_tables import columns_of, compare_tables, power, summarize, table_options
+from watchkeeper.cli.eval_tables import columns_of, compare_tables, contrast_options, power, summarize, table_options
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ eval_.add_command(power)
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="[B]", required=False)
 @table_options(required=False)
+@contrast_options
 @click.option("--a", "side_a", metavar="NAME", help="With --by: the group that is A.")
 @click.option("--b", "side_b", metavar="NAME", help="With --by: the group that is B.")
 @click.option("--margin", type=float, help="The difference that does not matter, in units of the score.")
@@ -48,6 +49,9 @@ def compare(
     cluster: tuple[str, ...],
     run: str | None,
     where: tuple[str, ...],
+    slice_: str | None,
+    interval: str,
+    adjust: str,
     side_a: str | None,
     side_b: str | None,
     margin: float | None,
@@ -58,8 +62,8 @@ def compare(
     """Compare the runs A and B, each an experiment's id or a file that `eval run --out` wrote, case by case.
 
     With --item and --score A and B are anybody's tables of scores (CSV or JSONL, gzip too), or A alone is, whose groups
-    --a and --b of --by are compared. Exit code 1 when a score is worse in B, 0 when none is, 2 when they cannot be
-    compared.
+    --a and --b of --by are compared; without --a and --b all pairs are, with p-values adjusted for their number. Exit
+    code 1 when a score is worse in B, 0 when none is, 2 when they cannot be compared.
     """
     from watchkeeper.engines.experiments.compare import NotComparable, compare_sides
     from watchkeeper.engines.experiments.dataset import SuiteError
@@ -67,9 +71,9 @@ def compare(
     if item or score is not None:
         if not item or score is None:
             raise Failure("tables of scores need both --item COL and --score COL.", "not_comparable")
-        columns = columns_of(item, score, by, cluster, run, where)
+        columns = columns_of(item, score, by, cluster, run, where, slice_)
         files = [Path(word) for word in (a, b) if word is not None]
-        raise SystemExit(compare_tables(files, columns, (side_a, side_b), margin, as_json))
+        raise SystemExit(compare_tables(files, columns, (side_a, side_b), margin, as_json, interval, adjust))
     if b is None:
         raise Failure("name two runs to compare, or the columns of a table with --item and --score.", "not_comparable")
     try:

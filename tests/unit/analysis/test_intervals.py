@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Callable
 from random import Random
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from scipy import stats
 
 from watchkeeper.analysis import intervals
+from watchkeeper.records.estimate import Estimate
 
 VALUES = [2.1, 3.4, 1.9, 5.6, 4.4, 2.0, 3.3]
 
@@ -70,14 +72,69 @@ def test_equal_clusters_give_the_t_interval_of_their_means() -> None:
     assert (by_cluster.low, by_cluster.high) == pytest.approx((of_means.low, of_means.high))
 
 
-def test_unequal_clusters_follow_the_sandwich_formula() -> None:
-    values, clusters = np.array([1.0, 3.0, 2.0, 6.0, 5.0, 9.0]), np.array([0, 0, 0, 1, 2, 2])
-    residuals = values - values.mean()
-    meat = sum(residuals[clusters == g].sum() ** 2 for g in range(3))
-    half = stats.t.ppf(0.975, 2) * np.sqrt(3 / 2 * meat) / 6
-    estimate = intervals.clustered(values.tolist(), clusters.tolist())
-    assert estimate.high - estimate.value == pytest.approx(half)
-    assert estimate.n == 3
+@pytest.mark.parametrize("sizes", [(3, 1, 2), (1, 1, 9), (4, 4, 2, 30, 5)])
+def test_unequal_clusters_follow_the_matrices_of_bell_and_mccaffrey(sizes: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(len(sizes))
+    clusters = np.repeat(np.arange(len(sizes)), sizes)
+    n, values = len(clusters), rng.normal(size=len(clusters)) + rng.normal(size=len(sizes))[clusters]
+    residual = np.eye(n) - np.ones((n, n)) / n
+    rows = []
+    for g in range(len(sizes)):
+        own = clusters == g
+        inside = residual[np.ix_(own, own)]
+        eigen, vectors = np.linalg.eigh(inside)
+        root = vectors @ np.diag(eigen**-0.5) @ vectors.T
+        rows.append(np.ones(own.sum()) @ root @ residual[own] / n)
+    weights = np.array(rows)
+    spread = intervals.cluster_spread(values.tolist(), clusters.tolist())
+    assert spread.standard_error == pytest.approx(np.sqrt(((weights @ values) ** 2).sum()))
+    held = [[float(sum(r)), float(len(r))] for r in (values[clusters == g] - values.mean() for g in range(len(sizes)))]
+    alike = intervals._intra_cluster_correlation(held, float(((values - values.mean()) ** 2).sum()))
+    model = (1 - alike) * np.eye(n) + alike * (clusters[:, None] == clusters[None, :])
+    m = weights @ model @ weights.T
+    assert spread.df == pytest.approx(max(1.0, np.trace(m) ** 2 / (m**2).sum()))
+
+
+def covered(draw: Callable[[], tuple[Estimate, float]], times: int) -> float:
+    """How often the interval holds the truth."""
+    held = 0
+    for _ in range(times):
+        estimate, truth = draw()
+        held += estimate.low <= truth <= estimate.high
+    return held / times
+
+
+@pytest.mark.parametrize(("groups", "sizes", "alike"), [(5, (2, 4, 20), 0.3), (8, (1, 2, 30), 0.0), (20, (2, 20), 0.3)])
+def test_few_unequal_clusters_are_covered_at_nominal(groups: int, sizes: tuple[int, ...], alike: float) -> None:
+    rng = np.random.default_rng(groups)
+
+    def draw() -> tuple[Estimate, float]:
+        clusters = np.repeat(np.arange(groups), rng.choice(sizes, groups))
+        values = alike**0.5 * rng.normal(size=groups)[clusters] + (1 - alike) ** 0.5 * rng.normal(size=len(clusters))
+        return intervals.clustered(values.tolist(), clusters.tolist()), 0.0
+
+    assert covered(draw, 500) > 0.95 - 3 * (0.05 * 0.95 / 500) ** 0.5
+
+
+@pytest.mark.parametrize(("groups", "rate"), [(10, 0.9), (12, 0.8), (50, 0.5)])
+def test_clustered_rates_near_one_are_covered_at_nominal(groups: int, rate: float) -> None:
+    rng = np.random.default_rng(groups)
+
+    def draw() -> tuple[Estimate, float]:
+        clusters = np.repeat(np.arange(groups), 4)
+        chance = rng.beta(rate * 7 / 3, (1 - rate) * 7 / 3, groups)
+        return intervals.clustered_rate(
+            (rng.random(len(clusters)) < chance[clusters]).astype(float).tolist(), clusters.tolist()
+        ), rate
+
+    assert covered(draw, 500) > 0.95 - 3 * (0.05 * 0.95 / 500) ** 0.5
+
+
+def test_clustered_successes_alone_keep_a_width_of_clusters_and_not_of_rows() -> None:
+    estimate, by_rows = intervals.clustered_rate([1.0] * 40, [i // 4 for i in range(40)]), intervals.wilson(10, 10)
+    assert (estimate.low, estimate.high, estimate.n) == (by_rows.low, 1.0, 10)
+    one = intervals.clustered_rate([1.0, 0.0], ["x", "x"])
+    assert (one.low, one.high, one.n) == (0.0, 1.0, 1)
 
 
 def test_the_bootstrap_interval_is_near_scipys_bca() -> None:

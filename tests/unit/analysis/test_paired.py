@@ -123,7 +123,7 @@ def test_whole_clusters_are_flipped_and_counted() -> None:
     assert by_template.verdict == "not resolved"
     assert (by_template.n, by_template.difference.n) == (200, 5)
     assert by_template.p_value == 2 / 2**5
-    assert by_template.method.endswith("over clusters")
+    assert by_template.method.endswith("over clusters (CR2)")
 
 
 def test_paired_difference_over_clusters_is_wider_when_clusters_agree_within() -> None:
@@ -151,8 +151,43 @@ def test_sampled_sign_flip_p_values_are_near_the_exact_one() -> None:
 
 def test_sampled_p_values_are_repeatable_and_never_zero() -> None:
     differences = [1.0 + i / 100 for i in range(60)]
-    assert sign_flip(differences) == sign_flip(differences) == 1 / 10_000
-    assert sign_flip(differences, rng=Random(3), draws=99) == 1 / 100
+    assert sign_flip(differences) == sign_flip(differences) == 2**-59
+    mixed = [*differences, *(-d for d in differences[:50])]
+    assert 0.01 < sign_flip(mixed) == sign_flip(mixed) < 0.3
+
+
+@pytest.mark.parametrize("n", [300, 3_000])
+def test_flips_by_table_and_by_range_agree_with_the_normal_limit(n: int) -> None:
+    rng = Random(n)
+    differences = [rng.gauss(0.08 * (300 / n) ** 0.5, 1) for _ in range(n)]
+    z = abs(sum(differences)) / math.sqrt(sum(d * d for d in differences))
+    assert sign_flip(differences) == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.1, abs=0.01)
+
+
+def test_what_cannot_be_worse_by_the_margin_is_non_inferior() -> None:
+    a, b = two_outcome(both=300, only_a=20, only_b=32, neither=100)
+    assert compare(a, b).verdict == "not resolved"
+    assert compare(a, b, margin=0.02).verdict == "non-inferior"
+    assert compare(b, a, margin=0.02).verdict == "not resolved"
+
+
+def test_equal_graded_sides_are_called_better_in_at_most_half_of_alpha_of_tables() -> None:
+    rng, better = Random(9), 0
+    for _ in range(400):
+        differences = [rng.expovariate(1) - rng.expovariate(1) for _ in range(40)]
+        better += compare(*graded(differences)).verdict == "better"
+    assert better / 400 < 0.025 + 3 * (0.025 * 0.975 / 400) ** 0.5
+
+
+def test_one_item_a_cluster_is_no_clustering() -> None:
+    a, b = two_outcome(both=20, only_a=1, only_b=9)
+    assert compare(a, b, clusters={item: item for item in a}) == compare(a, b)
+
+
+def test_the_bootstrap_interval_stands_in_for_t_where_it_is_asked_for() -> None:
+    found = compare(*graded([0.01 * i for i in range(-10, 40)]), interval="bootstrap")
+    assert "bootstrap-t" in found.method
+    assert found.difference.low > 0
 
 
 def test_items_that_did_not_move_are_no_evidence() -> None:

@@ -42,7 +42,7 @@ def test_clusters_take_more_items() -> None:
         ({"kind": "paired", "effect": 0.1}, "--discordance"),
         ({"kind": "graded", "sd": 1.0}, "not both"),
         ({"kind": "graded", "sd": 1.0, "effect": 0.1, "n": 5}, "not both"),
-        ({"kind": "independent", "effect": 0.3, "baseline": 0.9}, "p2"),
+        ({"kind": "independent", "effect": 0.3, "baseline": 0.9}, "outside 0 to 1"),
     ],
 )
 def test_a_plan_that_cannot_be_is_told(asked: dict[str, Any], says: str) -> None:

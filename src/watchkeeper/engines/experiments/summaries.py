@@ -1,26 +1,31 @@
-"""Sums up and compares tables of scores: means with intervals by group, pass^k over reruns, and paired verdicts."""
+"""Sums up tables of scores by group: means with intervals, pass^k and pass@k, and where the uncertainty comes from."""
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
+from collections.abc import Hashable, Sequence
+from importlib.util import find_spec
 
-from watchkeeper.analysis import intervals
-from watchkeeper.analysis.paired import Comparison, compare
-from watchkeeper.analysis.passk import pass_hat_k
-from watchkeeper.engines.experiments.tables import Scored, TableError
+from watchkeeper.analysis import intervals, power
+from watchkeeper.analysis.bootstrap_t import bootstrap_t, cochran_skewed
+from watchkeeper.analysis.passk import pass_at_k, pass_hat_k
+from watchkeeper.analysis.variance_split import Split, split
+from watchkeeper.engines.experiments.tables import Scored
 from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.record import Record
+
+_MOST_K = 16
 
 
 class Summary(Record, frozen=True, kw_only=True):
     """The mean of one group. `n` counts scores, `items` what they are of, `missing` rows without a score (in no mean).
 
-    `standard_error` is None where one value or one cluster gives none. With several rows for an item, and with
-    clusters, interval and standard error are cluster-robust. `pass_hat_k` is there for reruns of outcomes that are 0 or
-    1.
+    `dropped` counts rows that name no item; they are in no figure either. `duplicates` are rows that repeat an item and
+    a run; they count as further reruns of that item. `standard_error` is None where one value or one cluster gives
+    none. With several rows for an item, and with clusters, interval and standard error are cluster-robust; `method`
+    says which interval it is. `minimum_detectable_effect` is the smallest difference to another run of this size over
+    other items that would be found four times in five; over the same items, smaller ones are. `pass_hat_k` and
+    `pass_at_k` are there for reruns of outcomes that are 0 or 1, `variance` for reruns.
     """
 
     group: str
@@ -32,31 +37,13 @@ class Summary(Record, frozen=True, kw_only=True):
     method: str
     items: int
     missing: int
+    dropped: int = 0
+    duplicates: int = 0
     clusters: int | None = None
+    minimum_detectable_effect: float | None = None
     pass_hat_k: dict[str, Estimate] = {}
-    notes: tuple[str, ...] = ()
-
-
-class Compared(Record, frozen=True, kw_only=True):
-    """B against A over the items that both have, as `analysis.paired.compare` says it, flat and with its notes."""
-
-    n: int
-    mean_a: float | None
-    mean_b: float | None
-    difference: float | None
-    standard_error: float | None
-    low: float
-    high: float
-    p_value: float
-    minimum_detectable_effect: float | None
-    verdict: str
-    method: str
-    improved: int
-    worsened: int
-    only_in_a: int
-    only_in_b: int
-    missing: int
-    margin: float | None = None
+    pass_at_k: dict[str, Estimate] = {}
+    variance: Split | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -68,147 +55,124 @@ def summarize(rows: Sequence[Scored]) -> list[Summary]:
     return [_summary(name, groups[name]) for name in sorted(groups)]
 
 
-def compare_groups(a: Sequence[Scored], b: Sequence[Scored], margin: float | None = None) -> Compared:
-    """Compare two sides item by item, reruns of an item averaged first; raises `TableError` where nothing is shared."""
-    sides = [_by_item(rows) for rows in (a, b)]
-    shared = sides[0].keys() & sides[1].keys()
-    if not shared:
-        raise TableError("The two sides share no item, so nothing can be paired. Look at --item, --a and --b.")
-    clusters = _clusters([*a, *b])
-    found = compare(sides[0], sides[1], margin, clusters=clusters)
-    differences = {item: fmean(sides[1][item]) - fmean(sides[0][item]) for item in shared}
-    notes = _compared_notes(a, b, found)
-    return Compared(
-        n=found.n,
-        mean_a=found.mean_a,
-        mean_b=found.mean_b,
-        difference=found.difference.value,
-        standard_error=_standard_error(differences, clusters),
-        low=found.difference.low,
-        high=found.difference.high,
-        p_value=found.p_value,
-        minimum_detectable_effect=found.minimum_detectable_effect,
-        verdict=found.verdict,
-        method=found.method,
-        improved=found.improved,
-        worsened=found.worsened,
-        only_in_a=found.unpaired_a,
-        only_in_b=found.unpaired_b,
-        missing=sum(row.score is None for row in (*a, *b)),
-        margin=margin,
-        notes=notes,
-    )
-
-
 def _summary(name: str, rows: Sequence[Scored]) -> Summary:
-    scored = [row for row in rows if row.score is not None]
+    named = [row for row in rows if row.item is not None]
+    scored = [row for row in named if row.score is not None]
     values = [row.score for row in scored if row.score is not None]
-    items = len({row.item for row in scored})
-    repeated = items < len(scored)
+    tries = _tries(scored)
+    repeated = len(tries) < len(scored)
     clustered = any(row.cluster is not None for row in scored)
-    of = [row.cluster if row.cluster is not None else row.item for row in scored]
+    # A row without a cluster hangs together with its own item alone.
+    of: list[Hashable] = [row.cluster if row.cluster is not None else (row.item,) for row in scored]
+    together = of if clustered or repeated else range(len(values))
     binary = set(values) <= {0.0, 1.0}
-    estimate = _estimate(values, of if clustered or repeated else None, binary)
-    notes = []
-    if repeated and not any(row.run is not None for row in scored):
-        notes.append(
-            f"{len(scored) - items} rows repeat an item: they count as reruns, and the interval is over items."
-        )
-    if any(row.run is not None for row in scored) and binary and not _pass_hat(scored):
-        notes.append("Items were not tried equally often, or once only, so there is no pass^k.")
-    if len(rows) > len(scored):
-        notes.append(f"{len(rows) - len(scored)} rows have no score and are in no figure.")
-    if scored and len(set(values)) == 1:
-        notes.append("All scores are alike, so no spread was seen.")
+    spread = intervals.cluster_spread(values, together)
+    estimate, why = _estimate(values, of if clustered or repeated else None, binary)
+    rerun = any(row.run is not None for row in scored)
+    hat, at = _passes(tries) if binary and rerun else ({}, {})
+    duplicates = len(scored) - len({(row.item, row.run) for row in scored}) if rerun else 0
     return Summary(
         group=name,
         n=len(values),
-        mean=estimate.value if values else None,
-        standard_error=_spread(values, of if clustered or repeated else None),
+        mean=spread.value if values else None,
+        standard_error=spread.standard_error if spread.clusters > 1 else None,
         low=estimate.low,
         high=estimate.high,
         method=estimate.method,
-        items=items,
-        missing=len(rows) - len(scored),
-        clusters=len(set(of)) if clustered or repeated else None,
-        pass_hat_k=_pass_hat(scored) if binary else {},
-        notes=tuple(notes),
+        items=len(tries),
+        missing=len(named) - len(scored),
+        dropped=len(rows) - len(named),
+        duplicates=duplicates,
+        clusters=spread.clusters if clustered or repeated else None,
+        minimum_detectable_effect=power.error_mde(spread.standard_error * 2**0.5, 2 * spread.df),
+        pass_hat_k=hat,
+        pass_at_k=at,
+        variance=split(tries) if repeated and find_spec("numpy") is not None else None,
+        notes=(*_row_notes(rows, named, scored, duplicates), *_notes(scored, tries, binary, hat), *why),
     )
 
 
-def _estimate(values: Sequence[float], of: Sequence[str] | None, binary: bool) -> Estimate:
-    if of is not None:
-        return intervals.clustered(values, of)
-    if binary:
-        return intervals.wilson(sum(values), len(values))
-    return intervals.mean(values)
-
-
-def _spread(values: Sequence[float], of: Sequence[str] | None) -> float | None:
-    """The standard error of a mean: sd / sqrt(n), or cluster-robust (CR1)."""
-    if of is None:
-        return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
-    error = intervals.clustered_error(values, of)
-    return error if math.isfinite(error) else None
-
-
-def _standard_error(differences: Mapping[str, float], clusters: Mapping[str, str] | None) -> float | None:
-    items = sorted(differences)
-    of = None if clusters is None else [clusters[item] for item in items]
-    return _spread([differences[item] for item in items], of)
-
-
-def _pass_hat(scored: Sequence[Scored]) -> dict[str, Estimate]:
-    """pass^k for every k, where every item was tried equally often; empty for a single try."""
-    if not any(row.run is not None for row in scored):
-        return {}
+def _tries(scored: Sequence[Scored]) -> dict[str, list[float]]:
     tries: dict[str, list[float]] = defaultdict(list)
     for row in scored:
-        tries[row.item].append(row.score or 0.0)
-    trials = {len(each) for each in tries.values()}
-    if len(trials) != 1 or trials == {1}:
-        return {}
-    (count,) = trials
+        if row.item is not None and row.score is not None:
+            tries[row.item].append(row.score)
+    return dict(tries)
+
+
+def _estimate(values: Sequence[float], of: Sequence[Hashable] | None, binary: bool) -> tuple[Estimate, tuple[str, ...]]:
+    """The interval that suits the values, and why it is not the usual one."""
+    if of is not None:
+        return (intervals.clustered_rate if binary else intervals.clustered)(values, of), ()
+    if binary:
+        return intervals.wilson(sum(values), len(values)), ()
+    if len(values) > 1 and len(set(values)) == 1:
+        return _alike(values), ()
+    if len(values) >= 8 and cochran_skewed(values):
+        if find_spec("numpy") is not None:
+            (estimate,) = bootstrap_t(values)
+            if estimate.low > float("-inf") and estimate.high < float("inf"):
+                return estimate, ("The scores are skewed for their number, so the interval is the bootstrap's.",)
+        return intervals.mean(values), ("The scores are skewed for their number: Student's t is too narrow here.",)
+    return intervals.mean(values), ()
+
+
+def _alike(values: Sequence[float]) -> Estimate:
+    """Scores that are all one: within 0..1 the rule of three bounds what was not met, otherwise nothing does."""
+    value, n = values[0], len(values)
+    low, high = float("-inf"), float("inf")
+    if 0 <= value <= 1:
+        unseen = 1 - 0.05 ** (1 / n)
+        low, high = max(0.0, value - unseen * value), min(1.0, value + unseen * (1 - value))
+    return Estimate(value=value, low=low, high=high, n=n, method="rule of three, no spread seen")
+
+
+def _passes(tries: dict[str, list[float]]) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+    """pass^k and pass@k for every k up to the fewest tries of an item; nothing for a single try."""
+    trials = [len(each) for each in tries.values()]
+    if not trials or min(trials) < 2:
+        return {}, {}
     successes = [round(sum(each)) for each in tries.values()]
-    return {str(k): pass_hat_k(successes, count, k) for k in range(1, count + 1)}
+    ks = [k for k in range(1, min(trials) + 1) if k <= _MOST_K or k == min(trials)]
+    return (
+        {str(k): pass_hat_k(successes, trials, k) for k in ks},
+        {str(k): pass_at_k(successes, trials, k) for k in ks},
+    )
 
 
-def _by_item(rows: Sequence[Scored]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        if row.score is not None:
-            found[row.item].append(row.score)
-    return dict(found)
-
-
-def _clusters(rows: Sequence[Scored]) -> dict[str, str] | None:
-    """Each item's cluster; raises `TableError` for an item that lies in two."""
-    if all(row.cluster is None for row in rows):
-        return None
-    found: dict[str, str] = {}
-    for row in rows:
-        known = found.setdefault(row.item, row.cluster or "")
-        if known != row.cluster:
-            raise TableError(
-                f"The item {row.item!r} lies in two clusters, {known!r} and {row.cluster!r}. Give each item one, or "
-                "name more columns with --item."
-            )
-    return found
-
-
-def _compared_notes(a: Sequence[Scored], b: Sequence[Scored], found: Comparison) -> tuple[str, ...]:
+def _row_notes(
+    rows: Sequence[Scored], named: Sequence[Scored], scored: Sequence[Scored], duplicates: int
+) -> tuple[str, ...]:
     notes = []
-    if found.unpaired_a or found.unpaired_b:
+    if len(rows) > len(named):
+        notes.append(f"{len(rows) - len(named)} rows name no item and are in no figure.")
+    if len(named) > len(scored):
+        notes.append(f"{len(named) - len(scored)} rows have no score and are in no figure.")
+    if duplicates:
+        notes.append(f"{duplicates} rows repeat an item and a run: they count as further reruns. Is the file doubled?")
+    alone = sum(row.cluster is None for row in scored)
+    if 0 < alone < len(scored):
+        notes.append(f"{alone} rows name no cluster: each item of theirs is one of its own.")
+    return tuple(notes)
+
+
+def _notes(
+    scored: Sequence[Scored], tries: dict[str, list[float]], binary: bool, hat: dict[str, Estimate]
+) -> tuple[str, ...]:
+    notes = []
+    rerun = any(row.run is not None for row in scored)
+    if len(tries) < len(scored) and not rerun:
         notes.append(
-            f"{found.unpaired_a} items are scored in A only and {found.unpaired_b} in B only; they are in no figure."
+            f"{len(scored) - len(tries)} rows repeat an item: they count as reruns, and the interval is over items."
         )
-    for name, rows in (("A", a), ("B", b)):
-        missing = sum(row.score is None for row in rows)
-        if missing:
-            notes.append(f"{missing} rows of {name} have no score and are in no figure.")
-        repeated = len(rows) - missing - len(_by_item(rows))
-        if repeated:
-            notes.append(f"{repeated} rows of {name} repeat an item: reruns of an item are averaged first.")
-    if found.n == 1:
-        notes.append("One item shows nothing of how items differ.")
+    trials = {len(each) for each in tries.values()}
+    if rerun and binary and not hat:
+        notes.append("An item was tried once only, so there is no pass^k.")
+    elif hat and len(trials) > 1:
+        notes.append(f"Items were not tried equally often; pass^k goes to the {min(trials)} tries that all have.")
+    clusters = {row.cluster for row in scored}
+    if None not in clusters and len(clusters) == 1 and len(scored) > 1:
+        notes.append("All rows lie in one cluster, so nothing shows how clusters differ: there is no interval.")
+    if scored and len({row.score for row in scored}) == 1:
+        notes.append("All scores are alike, so no spread was seen.")
     return tuple(notes)

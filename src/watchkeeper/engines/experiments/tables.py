@@ -1,68 +1,86 @@
 """Reads per-item scores out of anybody's CSV or JSONL, and says of every row that is not used why it is not.
 
 A score is a number; true, yes, pass, correct and 1 are 1, false, no, fail, incorrect and 0 are 0. An empty cell, null
-and NaN are no score: such a row is counted as missing and is never a 0.
+and NaN are no score: such a row is counted as missing and is never a 0. A row whose item cannot be told is counted too.
+Files are read as a stream, so a million rows take the memory of their scores and not of their texts.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from watchkeeper.engines.experiments.rows import Row, TableError, rows_of
 from watchkeeper.records.record import Record
 
-_TRUE = frozenset(("true", "yes", "pass", "passed", "correct", "success"))
-_FALSE = frozenset(("false", "no", "fail", "failed", "incorrect", "failure"))
-_NONE = frozenset(("", "null", "none", "nan", "na", "n/a"))
-_SHOWN = 12
+__all__ = ["Columns", "Scored", "TableError", "read_rows", "read_scores"]
 
-
-class TableError(ValueError):
-    """A file of scores cannot be used; the message says where and what to do."""
+_TRUE = frozenset(("true", "t", "yes", "y", "pass", "passed", "correct", "right", "success"))
+_FALSE = frozenset(("false", "f", "no", "n", "fail", "failed", "incorrect", "wrong", "failure"))
+_NONE = frozenset(("", "null", "none", "nan", "na", "n/a", "<na>", "nat"))
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 
 
 class Columns(Record, frozen=True, kw_only=True):
-    """Which columns mean what. Several columns may name an item together; `where` keeps rows that are equal there."""
+    """Which columns mean what. Several columns may name an item together.
+
+    `where` keeps rows that are equal there (a name that ends in "!": that are not equal). Conditions on one column are
+    alternatives, those on several must all hold. A dot reaches into nested JSON: `info.reward`.
+    """
 
     item: tuple[str, ...]
     score: str
     by: str | None = None
     cluster: tuple[str, ...] = ()
     run: str | None = None
+    slice: str | None = None
     where: tuple[tuple[str, str], ...] = ()
+
+    def names(self) -> tuple[str, ...]:
+        """All columns that must be there."""
+        optional = (name for name in (self.by, self.run, self.slice) if name is not None)
+        return (*self.item, self.score, *optional, *self.cluster, *(name.rstrip("!") for name, _ in self.where))
 
 
 class Scored(NamedTuple):
-    """One row: its item, its group, its cluster and run where there are such, and its score (None: missing)."""
+    """One row: its item (None: the row names none), its group, its cluster and run where there are such, its score.
 
-    item: str
+    A score is None where it is missing.
+    """
+
+    item: str | None
     group: str
     cluster: str | None
     run: str | None
     score: float | None
+    slice: str | None = None
 
 
 def read_scores(path: Path, columns: Columns) -> list[Scored]:
     """The rows that `where` keeps, in order; raises `TableError` for a file, column or score that cannot be read."""
     found: list[Scored] = []
-    for number, row in _rows(path):
-        if number == 1 or not found:
-            _require(row, columns, path)
-        if any(_text(row.get(name)) != value for name, value in columns.where):
+    words: dict[str, str] = {}
+    keeps = _filters(columns.where)
+    for number, row in rows_of(path, columns.names()):
+        if not _kept(row, keeps):
             continue
+        cluster = joined(row, columns.cluster)
+        run = None if columns.run is None else text(row.get(columns.run))
+        group = "all" if columns.by is None else text(row.get(columns.by))
+        item = joined(row, columns.item)
+        part = None if columns.slice is None else text(row.get(columns.slice))
         found.append(
             Scored(
-                item=_joined(row, columns.item),
-                group="all" if columns.by is None else _text(row.get(columns.by)),
-                cluster=_joined(row, columns.cluster) if columns.cluster else None,
-                run=None if columns.run is None else _text(row.get(columns.run)),
-                score=_score(row.get(columns.score), path, number, columns.score),
+                item=None if item is None else words.setdefault(item, item),
+                group=words.setdefault(group, group),
+                cluster=None if cluster is None else words.setdefault(cluster, cluster),
+                run=None if run is None else words.setdefault(run, run),
+                score=_score(row, path, number, columns.score),
+                slice=None if part is None else words.setdefault(part, part),
             )
         )
     if not found:
@@ -74,108 +92,107 @@ def read_scores(path: Path, columns: Columns) -> list[Scored]:
     return found
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """All rows with their values as text; raises `TableError` for a file that cannot be read or has none."""
-    rows = [{name: _text(value) for name, value in row.items()} for _, row in _rows(path)]
-    if not rows:
-        raise TableError(f"{path} has no rows.")
-    return rows
+def read_rows(
+    path: Path, names: Sequence[str] = (), where: Sequence[tuple[str, str]] = ()
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Number and values, as text, of the rows that `where` keeps; raises `TableError` where there are none.
+
+    With `names` each row has those columns and no others.
+    """
+    keeps, any_ = _filters(where), False
+    for number, row in rows_of(path, (*names, *(name.rstrip("!") for name, _ in where))):
+        if _kept(row, keeps):
+            any_ = True
+            yield number, {name: text(row.get(name)) for name in names or row.names}
+    if not any_:
+        raise TableError(f"{path} has no row that --where keeps." if where else f"{path} has no rows.")
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Number (from 1) and values of each row; the first character tells JSONL from CSV."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise TableError(f"{path} cannot be read: {error.strerror}. Name a CSV or JSONL file.") from error
-    if raw[:2] == b"\x1f\x8b":
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError) as error:
-            raise TableError(f"{path} is a gzip file that does not open: {error}.") from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TableError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from error
-    if text.lstrip()[:1] in ("{", "["):
-        yield from _json_rows(path, text)
-        return
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    for number, row in enumerate(reader, 1):
-        if None in row or None in row.values():
-            raise TableError(
-                f"{path}, row {number}: has {len(row)} cells, where the head has {len(reader.fieldnames or ())}."
-            )
-        yield number, row
+def joined(row: Row, names: Sequence[str]) -> str | None:
+    """The values of some columns as one name, which no other values have; None where all of them are empty."""
+    parts = [text(row.get(name)) for name in names]
+    if len(parts) == 1:
+        return parts[0] or None
+    if not any(parts):
+        return None
+    return " / ".join(part.replace("\\", "\\\\").replace(" / ", " \\/ ") for part in parts)
 
 
-def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    whole = text.lstrip()
-    lines: Iterable[Any]
-    if whole.startswith("["):
-        try:
-            lines = json.loads(whole)
-        except ValueError as error:
-            raise TableError(f"{path} begins like a JSON list and is none: {error}.") from error
-    else:
-        lines = (line for line in text.splitlines() if line.strip())
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line) if isinstance(line, str) else line
-        except ValueError as error:
-            raise TableError(f"{path}, line {number}: is not JSON: {error}.") from error
-        if not isinstance(row, dict):
-            raise TableError(f"{path}, line {number}: is {type(row).__name__}, expected an object with the columns.")
-        yield number, row
-
-
-def _require(row: Mapping[str, Any], columns: Columns, path: Path) -> None:
-    wanted = [
-        *columns.item,
-        columns.score,
-        columns.by,
-        *columns.cluster,
-        columns.run,
-        *(name for name, _ in columns.where),
-    ]
-    for name in wanted:
-        if name is not None and name not in row:
-            known = ", ".join(list(row)[:_SHOWN])
-            raise TableError(f"{path} has no column {name!r}; it has: {known}.")
-
-
-def _joined(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    return " / ".join(_text(row.get(name)) for name in names)
-
-
-def _text(value: Any) -> str:
-    if value is None:
+def text(value: Any) -> str:
+    """A value as text: 1, 1.0 and "1" are the same name; nothing is the empty text."""
+    if isinstance(value, str):
+        return value.strip()
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return (
-        value.strip() if isinstance(value, str) else json.dumps(value) if isinstance(value, dict | list) else str(value)
-    )
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    if isinstance(value, dict | list):
+        import json
+
+        return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return str(value)
 
 
-def _score(value: Any, path: Path, number: int, name: str) -> float | None:
+def _filters(where: Sequence[tuple[str, str]]) -> Mapping[tuple[str, bool], frozenset[str]]:
+    """For each column, and whether its values are wanted, the words that are meant."""
+    found: dict[tuple[str, bool], set[str]] = {}
+    for name, value in where:
+        found.setdefault((name.rstrip("!"), not name.endswith("!")), set()).add(_alike(value))
+    return {key: frozenset(words) for key, words in found.items()}
+
+
+def _kept(row: Row, keeps: Mapping[tuple[str, bool], frozenset[str]]) -> bool:
+    return all((_alike(row.get(name)) in words) is wanted for (name, wanted), words in keeps.items())
+
+
+def _alike(value: Any) -> str:
+    """What --where compares: 1, 1.0 and "1.0" are alike, and so are true, "True" and "TRUE"."""
+    said = text(value)
+    if said.casefold() in ("true", "false"):
+        return said.casefold()
+    if _NUMBER.fullmatch(said) and len(said) < 16:
+        return text(float(said))
+    return said
+
+
+def _score(row: Row, path: Path, number: int, name: str) -> float | None:
+    value = row.get(name)
     if value is None:
         return None
     if isinstance(value, str):
         word = value.strip().casefold()
-        if word in _NONE:
-            return None
-        if word in _TRUE or word in _FALSE:
-            return float(word in _TRUE)
-        try:
+        if _NUMBER.fullmatch(word):
             value = float(word)
-        except ValueError:
-            raise TableError(
-                f"{path}, row {number}: {name} is {value[:80]!r}, which is no score. Expected a number, or one of "
-                "true, false, yes, no, pass, fail."
-            ) from None
+        elif word in _NONE:
+            return None
+        elif word in _TRUE or word in _FALSE:
+            return float(word in _TRUE)
+        elif row.decimal_comma and _DECIMAL_COMMA.fullmatch(word):
+            return float(word.replace(",", "."))
+        else:
+            value = _odd(word, value, path, number, name)
     if not isinstance(value, int | float):
-        raise TableError(f"{path}, row {number}: {name} is a {type(value).__name__}, expected a number.")
+        raise TableError(
+            f"{path}, row {number}: {name} is a {type(value).__name__}, expected a number. A value inside it is named "
+            f"with a dot: {name}.KEY."
+        )
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
     if math.isinf(value):
         raise TableError(f"{path}, row {number}: {name} is infinite, which is no score. Leave such a row empty.")
-    return None if math.isnan(value) else float(value)
+    return None if math.isnan(value) else value
+
+
+def _odd(word: str, value: str, path: Path, number: int, name: str) -> float:
+    """Infinity under one of its names; raises `TableError` for what is no number."""
+    if word.lstrip("+-") in ("inf", "infinity"):
+        return math.inf
+    hint = " Write 85% as 0.85." if word.endswith("%") else ""
+    raise TableError(
+        f"{path}, row {number}: {name} is {value[:80]!r}, which is no score. Expected a number, or one of "
+        f"true, false, yes, no, pass, fail.{hint}"
+    )

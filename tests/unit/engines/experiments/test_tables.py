@@ -41,7 +41,7 @@ def test_items_clusters_groups_runs_and_filters_come_from_columns(tmp_path: Path
     path.write_bytes(gzip.compress(b"\xef\xbb\xbfs,t,m,r,ok,keep\nx,1,a,0,1,yes\nx,2,b,0,0,no\n"))
     columns = Columns(item=("s", "t"), score="ok", by="m", cluster=("s",), run="r", where=(("keep", "yes"),))
     (row,) = read_scores(path, columns)
-    assert row == ("x / 1", "a", "x", "0", 1.0)
+    assert row == ("x / 1", "a", "x", "0", 1.0, None)
 
 
 @pytest.mark.parametrize(
