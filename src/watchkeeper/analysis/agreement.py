@@ -10,16 +10,19 @@ from typing import NamedTuple
 import msgspec
 
 from watchkeeper.analysis.intervals import clustered, wilson
-from watchkeeper.analysis.mcnemar import mcnemar_exact
+from watchkeeper.analysis.mcnemar import mcnemar_exact, score_interval
 from watchkeeper.analysis.quantiles import normal_quantile
 from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.record import Record
+
+TIE = "tie"
 
 
 class Judged(NamedTuple):
     """One pair: the better answer, and the judge's verdict in each order, mapped back to the answers; None: unreadable.
 
-    Verdicts are "1" or "2" like labels; `swapped` is the verdict with answer 2 shown first.
+    Verdicts are "1" or "2" like labels, or "tie", which is never right; `swapped` is the verdict with answer 2 shown
+    first.
     """
 
     label: str
@@ -32,7 +35,8 @@ class Audit(Record, frozen=True, kw_only=True):
 
     `right` is over both orders, its interval over pairs; `right_both` needs both orders. `consistent` is the same
     verdict in both orders, over pairs that were read in both. `first_bias` is the share of pairs in which the answer
-    that was shown first won in both orders, less the share in which the second one did; `first_bias_p` is exact.
+    that was shown first won in both orders, less the share in which the second one did; `first_bias_p` is exact and
+    `order_bias` is the same with its interval (Tango's).
     `kappa` corrects the agreement with the labels for chance, `kappa_orders` that between the orders.
     """
 
@@ -45,6 +49,8 @@ class Audit(Record, frozen=True, kw_only=True):
     consistent: Estimate | None = None
     first_bias: float | None = None
     first_bias_p: float | None = None
+    order_bias: Estimate | None = None
+    ties: int = 0
     kappa: Estimate | None = None
     kappa_orders: Estimate | None = None
     notes: tuple[str, ...] = ()
@@ -63,6 +69,7 @@ def audit(judged: Sequence[Judged], *, both: bool) -> Audit:
         right=wilson(sum(plain), n),
         right_plain=wilson(sum(plain), n),
         kappa=kappa([(j.label, j.plain) for j in judged if j.plain is not None]),
+        ties=sum((each.plain == TIE) + (each.swapped == TIE) for each in judged),
         notes=_notes(judged, unreadable),
     )
     return _with_orders(result, judged, plain) if both else result
@@ -85,6 +92,7 @@ def _with_orders(result: Audit, judged: Sequence[Judged], plain: Sequence[bool])
         consistent=wilson(sum(a == b for a, b in read), len(read)),
         first_bias=(first - second) / len(read) if read else None,
         first_bias_p=mcnemar_exact(first, second),
+        order_bias=score_interval(second, first, len(read)),
         kappa=kappa(labelled),
         kappa_orders=kappa(read),
     )

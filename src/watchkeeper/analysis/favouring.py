@@ -5,8 +5,8 @@ Per pair that is -1, 0 or 1, so the excess is a difference of two rates over the
 and Tango's interval. Without gold labels only the share of picks is known, which may be skill.
 
 A null model (Zheng et al., 2024, "Cheating automatic LLM benchmarks: null models achieve high win rates") gives one
-constant answer to every question. No answer suits every question, so one text that wins again and again was made for the
-judge, or the judge does not look. Limits: texts that differ in a word are different texts here; answers of a few
+constant answer to every question. No answer suits every question, so one text that wins again and again was made for
+the judge, or the judge does not look. Limits: texts that differ in a word are different texts here; answers of a few
 characters (yes, B) repeat by nature and are left out. Where only lengths are known, one length for nearly all answers
 stands for one text.
 """
@@ -52,7 +52,7 @@ class Favour(Record, frozen=True, kw_only=True):
 
 
 class Repeated(Record, frozen=True, kw_only=True):
-    """One text (or one length) among the answers: how many of `answers` are it, and how often it won, ties as halves."""
+    """One text (or one length, by `by`) that `answers` of them are: its share of all, and how often it won."""
 
     answers: int
     share: float
@@ -89,8 +89,8 @@ def favour(picks: Sequence[Pick]) -> Favour | None:
 def repeated(answers: Sequence[tuple[str, float]], *, lengths: bool = False) -> Repeated | None:
     """The text that won most of those that repeat beyond chance, or None where none does.
 
-    `answers` are (text, how much it won: 0 to 1). A text counts if at least ten answers, and a twentieth of all, are it;
-    where the texts are `lengths`, nine in ten must be one.
+    `answers` are (text, how much it won: 0 to 1). A text counts if at least ten answers, and a twentieth of all, are
+    it; where the texts are `lengths`, nine in ten must be one.
     """
     if len(answers) < _FEWEST:
         return None

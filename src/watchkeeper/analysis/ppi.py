@@ -1,8 +1,8 @@
 """Corrects what a judge says of many by what people say of few: a mean that is unbiased however wrong the judge is.
 
 Prediction-powered inference (Angelopoulos et al., 2023, Science 382) with power tuning, PPI++ (Angelopoulos, Duchi and
-Zrnic, 2023): the mean of lambda times the judge's scores where nobody labelled, plus the mean of label minus lambda times
-score where somebody did. With the lambda that makes the variance smallest (0: the judge is useless and is left out) it
+Zrnic, 2023): the mean of lambda times the judge's scores where nobody labelled, plus the mean of label minus lambda
+times score where somebody did. With the lambda that makes the variance smallest (0 where the judge is useless) it
 is never much worse than the labels alone. The residual variance is taken over n - 2 and the interval is t's, because
 lambda is fitted to the same labels. For outcomes that are 0 or 1 the variance is taken with one row more of each pair
 of label and score (as Agresti and Coull, 1998, add successes and failures), so that a disagreement that few labels did
@@ -118,7 +118,7 @@ def corrected_mean(
         weight=math.fsum(part.share * part.weight for part in parts),
         labelled=len(labelled),
         unlabelled=len(rows) - len(labelled),
-        worth_labels=spread / whole if whole and not clustered else None,
+        worth_labels=spread / whole if whole and spread and not clustered else None,
         notes=_notes(labels, whole),
     )
 

@@ -173,21 +173,31 @@ def columns_of(
     """The meaning of the columns, from the options; raises `Failure` for a --where without a value."""
     from watchkeeper.engines.experiments.tables import Columns
 
+    return Columns(
+        item=names_of(item),
+        score=score,
+        by=by,
+        cluster=names_of(cluster),
+        run=run,
+        slice=slice_,
+        where=conditions(where),
+    )
+
+
+def names_of(words: Sequence[str]) -> tuple[str, ...]:
+    """The columns of an option that is repeatable and takes COL,COL too."""
+    return tuple(name.strip() for word in words for name in word.split(",") if name.strip())
+
+
+def conditions(where: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The columns and values of --where; raises `Failure` for one without a value."""
     kept = []
     for word in where:
         name, sign, value = word.partition("=")
         if not sign or not name:
-            raise Failure(f"--where {word!r} names no value; write COL=VALUE.")
-        kept.append((name, value))
-    return Columns(
-        item=tuple(name.strip() for word in item for name in word.split(",")),
-        score=score,
-        by=by,
-        cluster=tuple(name.strip() for word in cluster for name in word.split(",")),
-        run=run,
-        slice=slice_,
-        where=tuple(kept),
-    )
+            raise Failure(f"--where {word!r} names no column and value; write COL=VALUE.")
+        kept.append((name.strip(), value))
+    return tuple(kept)
 
 
 @click.command()

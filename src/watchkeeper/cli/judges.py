@@ -1,145 +1,141 @@
-"""Commands about judges: how well a judge agrees with gold labels, and with itself in the other order."""
+"""Commands about judges: how far one can be trusted, and what its scores are worth once people have labelled some."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from watchkeeper.cli.judge_estimates import estimate
 from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from watchkeeper.analysis.agreement import Audit, Judged
+    from watchkeeper.engines.experiments.judgments import Judge
     from watchkeeper.records.estimate import Estimate
-
-LABELS = ("label", "gold", "expected")
-VERDICTS = ("winner_noswap", "verdict", "winner", "judgment")
-SWAPPED = ("winner_swap", "verdict_swap", "verdict_swapped", "winner_swapped")
-GROUPS = ("evaluator", "judge", "strategy", "prompt")
 
 
 @click.group()
 def judge() -> None:
-    """Audit the judges that score for you."""
+    """Audit the judges that score for you, and correct what they say."""
+
+
+judge.add_command(estimate)
 
 
 @judge.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--label", metavar="COL", help="The column with the better answer, 1 or 2 [label].")
-@click.option("--verdict", metavar="COL", help="The judge's verdict [winner_noswap, verdict or winner].")
+@click.option("--label", metavar="COL", help="The column with the better answer, 1 or 2 [label, gold ...].")
+@click.option("--verdict", metavar="COL", help="The judge's verdict [winner_noswap, verdict, winner, preference ...].")
 @click.option("--swapped", metavar="COL", help="Its verdict in the other order, mapped back [winner_swap ...].")
 @click.option("--by", multiple=True, metavar="COL", help="Columns that name a judge [evaluator, strategy ...].")
+@click.option("--answer-1", metavar="COL", help="The first answer's text [output_1, answer_1 ...].")
+@click.option("--answer-2", metavar="COL", help="The second answer's text [output_2, answer_2 ...].")
+@click.option("--length-1", metavar="COL", help="The first answer's length, for its text [len_1, len_baseline ...].")
+@click.option("--length-2", metavar="COL", help="The second answer's length [len_2, len_model ...].")
+@click.option("--author-1", metavar="COL", help="The model that wrote the first answer [model_1, baseline ...].")
+@click.option("--author-2", metavar="COL", help="The model that wrote the second answer [model_2, model ...].")
+@click.option("--judge-model", metavar="NAME", help="The model that judged, to look for self-preference [from --by].")
 @click.option("--where", multiple=True, metavar="COL=VALUE", help="Only rows with this value; repeatable.")
 @house_options
 def audit(
     file: Path,
-    label: str | None,
-    verdict: str | None,
-    swapped: str | None,
     by: tuple[str, ...],
+    judge_model: str | None,
     where: tuple[str, ...],
     data: str | None,
     config: Path | None,
     as_json: bool,
+    **given: str | None,
 ) -> None:
     """Hold the judgments in FILE (CSV or JSONL, gzip too) against gold labels, in both orders where there are both.
 
     For each judge: how often it is right, with interval; whether it says the same when the answers change places;
-    whether it favours what is shown first; and kappa, its agreement beyond chance.
+    whether it favours what is shown first, the longer answer or its own family; kappa, its agreement beyond chance; and
+    whether one text wins again and again. A verdict is 1 or 2, or a preference between them. Without a column of labels
+    only what needs none is told, for each `model` of the file.
     """
-    from watchkeeper.analysis.agreement import audit as look
-    from watchkeeper.engines.experiments.tables import TableError, read_rows
+    from watchkeeper.cli.eval_tables import conditions, names_of
+    from watchkeeper.engines.experiments.judgments import audit_judge, columns_of, groups_of, read_judgments
+    from watchkeeper.engines.experiments.tables import TableError
 
     del data, config
     try:
-        rows = read_rows(file)
-        columns = _columns(rows[0], file, label, verdict, swapped, by)
-        groups = _groups(rows, columns, where)
-        found = {name: look(judged, both=columns["swapped"] is not None) for name, judged in sorted(groups.items())}
+        columns = columns_of(file, given)
+        parts = groups_of(file, names_of(by))
+        groups = read_judgments(file, columns, parts, conditions(where))
+        both = columns["swapped"] is not None
+        named = not {"evaluator", "judge"}.isdisjoint(parts)
+        found = [
+            audit_judge(name, rows, both=both, judge_model=judge_model or (name if named else None))
+            for name, rows in sorted(groups.items())
+        ]
     except (TableError, ValueError) as error:
         raise Failure(str(error), "table") from error
     if as_json:
-        from watchkeeper.queries.registry import as_plain
-
-        print_json([{"judge": name, **as_plain(each)} for name, each in found.items()])
+        print_json([_flat(each) for each in found])
     else:
         _tell(found)
 
 
-def _columns(
-    row: dict[str, str], file: Path, label: str | None, verdict: str | None, swapped: str | None, by: tuple[str, ...]
-) -> dict[str, Any]:
-    """The columns to read: those that were named, else the first known name that the file has."""
-    known = ", ".join(list(row)[:12])
+def _flat(each: Judge) -> dict[str, object]:
+    """A judge with the figures of its audit beside the others."""
+    from watchkeeper.queries.registry import as_plain
 
-    def column(given: str | None, names: tuple[str, ...], option: str, needed: bool = True) -> str | None:
-        found = next((name for name in ((given,) if given else names) if name in row), None)
-        if found is None and (needed or given):
-            raise Failure(f"{file} has no column {given or names[0]!r}; it has: {known}. Name it with {option} COL.")
-        return found
-
-    for name in by:
-        column(name, (), "--by")
-    return {
-        "label": column(label, LABELS, "--label"),
-        "verdict": column(verdict, VERDICTS, "--verdict"),
-        "swapped": column(swapped, SWAPPED, "--swapped", needed=False),
-        "by": by or tuple(name for name in GROUPS if name in row),
-    }
+    told = as_plain(each)
+    inner = told.pop("audit") or {}
+    return {**inner, **told, "notes": told["notes"]}
 
 
-def _groups(rows: list[dict[str, str]], columns: dict[str, Any], where: tuple[str, ...]) -> dict[str, list[Judged]]:
-    from watchkeeper.analysis.agreement import Judged
-
-    kept: dict[str, list[Judged]] = defaultdict(list)
-    filters = [word.partition("=") for word in where]
-    for name, sign, _ in filters:
-        if not sign or name not in rows[0]:
-            raise Failure(f"--where {name!r} names no column and value of this file; write COL=VALUE.")
-    for number, row in enumerate(rows, 1):
-        if any(row[name] != value for name, _, value in filters):
-            continue
-        label = row[columns["label"]]
-        if label not in ("1", "2"):
-            raise Failure(f"row {number}: {columns['label']} is {label[:40]!r}, expected 1 or 2: the better answer.")
-        verdicts = [_verdict(row[columns[side]], number) if columns[side] else None for side in ("verdict", "swapped")]
-        kept[" / ".join(row[name] for name in columns["by"]) or "all"].append(Judged(label, *verdicts))
-    if not kept:
-        raise Failure("--where keeps no row. Look at the values of those columns.", "table")
-    return kept
-
-
-def _verdict(text: str, number: int) -> str | None:
-    """A verdict, None for one that could not be read: an empty cell."""
-    if text in ("1", "2"):
-        return text
-    if text.casefold() in ("", "nan", "none", "null", "n/a"):
-        return None
-    raise Failure(f"row {number}: the verdict is {text[:40]!r}, expected 1, 2, or nothing where none could be read.")
-
-
-def _tell(found: dict[str, Audit]) -> None:
-    rows = [
-        (
-            plain(name),
-            each.pairs,
-            _share(each.right),
-            _share(each.right_both),
-            _share(each.consistent),
-            None if each.first_bias is None else f"{each.first_bias:+.1%} (p {each.first_bias_p:.2g})",
-            None if each.kappa is None else f"{each.kappa.value:.2f} ({each.kappa.low:.2f} to {each.kappa.high:.2f})",
-            each.unreadable,
-        )
-        for name, each in found.items()
-    ]
-    columns = ("judge", "pairs", "right", "right in both", "consistent", "favours first by", "kappa", "unreadable")
-    print_table(columns, rows, "")
-    for name, each in found.items():
+def _tell(found: list[Judge]) -> None:
+    labelled = [each for each in found if each.audit is not None]
+    if labelled:
+        rows = [
+            (
+                plain(each.judge),
+                each.audit.pairs,
+                _share(each.audit.right),
+                _share(each.audit.right_both),
+                _share(each.audit.consistent),
+                _bias(each.audit.order_bias),
+                None if each.audit.kappa is None else _plain_interval(each.audit.kappa),
+                _bias(each.longer.excess if each.longer else None),
+                each.unreadable,
+                ", ".join(each.flags),
+            )
+            for each in labelled
+            if each.audit is not None
+        ]
+        head = ("judge", "pairs", "right", "right in both", "consistent", "favours first by", "kappa")
+        print_table((*head, "favours longer by", "unreadable", "flags"), rows, "")
+    rest = [each for each in found if each.audit is None]
+    if rest:
+        told = [
+            (
+                plain(each.judge),
+                each.judgments,
+                _share(each.win_rate),
+                _share(each.longer.picked if each.longer else None),
+                _share(each.repeated.wins) if each.repeated else None,
+                each.unreadable,
+                ", ".join(each.flags),
+            )
+            for each in rest
+        ]
+        head = ("group", "judgments", "answer 2 wins", "longer wins", "repeated text wins", "unreadable", "flags")
+        print_table(head, told, "")
+    for each in found:
         for note in each.notes:
-            click.echo(f"{plain(name)}: {note}")
+            click.echo(f"{plain(each.judge)}: {plain(note)}")
 
 
 def _share(estimate: Estimate | None) -> str | None:
     return None if estimate is None else f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
+
+
+def _bias(estimate: Estimate | None) -> str | None:
+    return None if estimate is None else f"{estimate.value:+.1%} ({estimate.low:+.1%} to {estimate.high:+.1%})"
+
+
+def _plain_interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"

@@ -42,10 +42,10 @@ def test_columns_are_named_and_rows_filtered(file: Path) -> None:
     [
         (("--label", "gold"), "no column 'gold'; it has: evaluator"),
         (("--by", "none"), "no column 'none'"),
-        (("--where", "part=z"), "keeps no row"),
-        (("--where", "none=z"), "names no column"),
+        (("--where", "part=z"), "keeps"),
+        (("--where", "none=z"), "no column 'none'"),
         (("--label", "part"), "expected 1 or 2"),
-        (("--verdict", "part"), "the verdict is 'x'"),
+        (("--verdict", "part"), "part is 'x', expected 1 or 2"),
     ],
 )
 def test_what_is_wrong_is_told(file: Path, words: tuple[str, ...], says: str) -> None:
