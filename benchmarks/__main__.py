@@ -10,7 +10,11 @@ import time
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-NEEDS_ARGUMENT = {"loop_false_trips": "the folder with recorded agent runs", "support_agreement": "marked answers"}
+NEEDS_ARGUMENT = {
+    "loop_false_trips": "the folder with recorded agent runs",
+    "published_tables": "per-item data of published tables",
+    "support_agreement": "marked answers",
+}
 LIMIT_S = 300
 
 
