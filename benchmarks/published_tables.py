@@ -90,10 +90,10 @@ def agentdojo(folder: Path) -> Told:
             by="pipeline",
             where=(("attack", row["attack"]), ("is_injection_alone", "0")),
         )
-        found = _pair(items, columns, row["a"], row["b"])
+        pair = _pair(items, columns, row["a"], row["b"])
         said = f"{row['metric']}, {row['attack']}: {row['b']} against {row['a']}"
-        yield Figure("AgentDojo exact McNemar p", said, found.p_value, row["mcnemar_exact_p"], _digits(row))
-        yield Verdict("AgentDojo", said, found)
+        yield Figure("AgentDojo exact McNemar p", said, pair.p_value, row["mcnemar_exact_p"], _digits(row))
+        yield Verdict("AgentDojo", said, pair)
 
 
 def _digits(row: dict[str, Any]) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from random import Random
-from statistics import NormalDist, fmean, variance
+from statistics import NormalDist, fmean
 from typing import NamedTuple
 
 from watchkeeper.analysis.quantiles import normal_quantile, t_quantile
@@ -27,10 +27,8 @@ def mean(values: Sequence[float], *, confidence: float = 0.95, unit: str = "") -
     that are 0 or 1.
     """
     _require_confidence(confidence)
-    n = len(values)
-    value = fmean(values) if n else math.nan
-    standard_error = math.sqrt(variance(values, value) / n) if n > 1 else math.inf
-    return _t_estimate(value, standard_error, n - 1, n, "Student t", confidence, unit)
+    found = spread(values)
+    return _t_estimate(found.value, found.standard_error, found.df, len(values), "Student t", confidence, unit)
 
 
 class Spread(NamedTuple):
@@ -53,9 +51,9 @@ def clustered(
     `cluster_spread`. Limits: as Student's t, below about 15 clusters of skewed sums coverage falls short.
     """
     _require_confidence(confidence)
-    spread = cluster_spread(values, clusters)
+    found = cluster_spread(values, clusters)
     method = f"cluster-robust t (CR2) over {len(values)} values"
-    return _t_estimate(spread.value, spread.standard_error, spread.df, spread.clusters, method, confidence, unit)
+    return _t_estimate(found.value, found.standard_error, found.df, found.clusters, method, confidence, unit)
 
 
 def clustered_rate(
@@ -69,17 +67,17 @@ def clustered_rate(
     its width where all values are alike: each cluster then counts as one trial.
     """
     _require_confidence(confidence)
-    spread = cluster_spread(values, clusters)
-    count, rate = spread.clusters, spread.value
+    found = cluster_spread(values, clusters)
+    count, rate = found.clusters, found.value
     method = f"cluster-robust Wilson (CR2) over {len(values)} values"
     if count < 2:
         return Estimate(value=rate, low=0.0, high=1.0, n=count, method=method, confidence=confidence, unit=unit)
     worth, z = float(count), normal_quantile((1 + confidence) / 2)
-    if spread.standard_error > 0:
-        worth = rate * (1 - rate) / spread.standard_error**2
+    if found.standard_error > 0:
+        worth = rate * (1 - rate) / found.standard_error**2
         if all(x in (0.0, 1.0) for x in values):
             worth = min(float(len(values)), worth)
-        z = t_quantile((1 + confidence) / 2, spread.df)
+        z = t_quantile((1 + confidence) / 2, found.df)
     low, high = _score_bounds(rate, worth, z)
     return Estimate(value=rate, low=low, high=high, n=count, method=method, confidence=confidence, unit=unit)
 
@@ -87,6 +85,16 @@ def clustered_rate(
 def clustered_error(values: Sequence[float], clusters: Sequence[Hashable]) -> float:
     """The cluster-robust (CR2) standard error of the mean of `values`; infinite below two clusters."""
     return cluster_spread(values, clusters).standard_error
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Standard error and degrees of freedom of a mean of independent values."""
+    n = len(values)
+    if n < 2:
+        return Spread(values[0] if n else math.nan, math.inf, 0.0, n)
+    value = math.fsum(values) / n
+    squares = math.fsum([(x - value) ** 2 for x in values])
+    return Spread(value, math.sqrt(squares / (n - 1) / n), n - 1, n)
 
 
 def cluster_spread(values: Sequence[float], clusters: Sequence[Hashable]) -> Spread:

@@ -204,11 +204,14 @@ def _graded_evidence(
     interval: Interval,
 ) -> _Evidence:
     differences = [y - x for x, y in zip(a, b, strict=True)]
-    keys: Sequence[Hashable] = range(len(a)) if groups is None else groups
-    sums: dict[Hashable, float] = {}
-    for key, moved in zip(keys, differences, strict=True):
-        sums[key] = sums.get(key, 0.0) + moved
-    spread = intervals.cluster_spread(differences, keys)
+    flipped = differences
+    if groups is None:
+        spread = intervals.spread(differences)
+    else:
+        sums: dict[Hashable, float] = {}
+        for key, moved in zip(groups, differences, strict=True):
+            sums[key] = sums.get(key, 0.0) + moved
+        flipped, spread = list(sums.values()), intervals.cluster_spread(differences, groups)
     if interval == "bootstrap" and groups is None:
         difference, inner = bootstrap_t(differences, confidences=(1 - alpha, 1 - 2 * alpha))
         said = difference.method
@@ -225,7 +228,7 @@ def _graded_evidence(
         difference, inner = _without_spread(difference, scale), _without_spread(inner, scale)
     return _Evidence(
         method=f"sign-flip permutation, {said}",
-        p_value=sign_flip(list(sums.values()), rng=rng),
+        p_value=sign_flip(flipped, rng=rng),
         difference=difference,
         inner=inner,
         mde=mde,
@@ -286,6 +289,8 @@ def _verdict(evidence: _Evidence, alpha: float, margin: float | None) -> Verdict
 
 
 def _item_score(side: str, item: str, score: float | Sequence[float]) -> float:
+    if type(score) is float and math.isfinite(score):
+        return score
     reruns = [float(x) for x in score] if isinstance(score, Sequence) else [float(score)]
     if not reruns or not all(map(math.isfinite, reruns)):
         raise ValueError(
