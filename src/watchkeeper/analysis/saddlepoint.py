@@ -21,15 +21,15 @@ def sign_flip_tail(moved: Sequence[float], observed: float) -> float:
         return 1.0
     if observed >= whole * (1 - 1e-9):
         return max(_SMALLEST, 2.0 ** (1 - len(moved)))
-    low, high = 0.0, 1 / max(map(abs, moved))
-    while _slope(moved, high) < observed and high < 1e12 / whole:
-        low, high = high, 2 * high
+    theta = 0.0
     for _ in range(_STEPS):
-        theta = (low + high) / 2
-        if theta in (low, high):
+        # The slope is concave above zero, so Newton's steps come near from below and never pass the root.
+        turned = [(d, math.tanh(theta * d)) for d in moved]
+        short = observed - math.fsum([d * t for d, t in turned])
+        steepness = math.fsum([d * d * (1 - t * t) for d, t in turned])
+        if short <= 1e-10 * observed or steepness <= 0:
             break
-        low, high = (theta, high) if _slope(moved, theta) < observed else (low, theta)
-    theta = (low + high) / 2
+        theta += short / steepness
     w = math.sqrt(max(0.0, 2 * (theta * observed - math.fsum(_log_cosh(theta * d) for d in moved))))
     u = theta * math.sqrt(math.fsum((d / _cosh(theta * d)) ** 2 for d in moved))
     if w < 1e-6 or u < 1e-12:
@@ -37,10 +37,6 @@ def sign_flip_tail(moved: Sequence[float], observed: float) -> float:
     density = math.exp(-w * w / 2) / math.sqrt(2 * math.pi)
     tail = math.erfc(w / math.sqrt(2)) / 2 + density * (1 / u - 1 / w)
     return min(1.0, max(_SMALLEST, 2 * tail, 2.0 ** (1 - min(len(moved), 1000))))
-
-
-def _slope(moved: Sequence[float], theta: float) -> float:
-    return math.fsum(d * math.tanh(theta * d) for d in moved)
 
 
 def _log_cosh(x: float) -> float:
