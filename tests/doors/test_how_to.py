@@ -61,6 +61,7 @@ print(context.trace_id, answer.headers["x-watchkeeper-span"])
 PAGES = (
     "answer-origins",
     "canaries",
+    "compare-honestly",
     "erase-and-encrypt",
     "evals",
     "evidence-pack",
@@ -78,6 +79,7 @@ PAGES = (
     "replay-and-fork",
     "search",
     "tokens-and-cost",
+    "trust-a-judge",
     "watch-outcomes",
 )
 EXPECTED = {
@@ -100,6 +102,13 @@ EXPECTED = {
     "watchkeeper ask outcomes since=1h width=1h": "good",
     "watchkeeper incident list": "There are no incidents",
     "watchkeeper eval compare before.jsonl after.jsonl --margin 0.1": "not resolved|equivalent|better|worse",
+    "watchkeeper eval compare scores.csv --item task --score correct --by version --a old --b new": "new against old: better",
+    "watchkeeper eval power --effect 0.03 --baseline 0.82": "2,402 items a side",
+    "watchkeeper eval power --effect 0.03 --discordance 0.10": "870 items",
+    "python peek.py": "better|non-inferior",
+    "watchkeeper drill run not_resolved": "held",
+    "watchkeeper judge audit judgments.csv": "length bias",
+    "watchkeeper judge estimate scored.csv --item id --score judge --label people --by version": "the judge's bias",
     "watchkeeper key create ada --tenant shop --user ada --expires 90d": "^wk-",
     "watchkeeper key list": "ada",
     "watchkeeper ask audits": "key.created",

@@ -120,8 +120,8 @@ class JudgeDrift(msgspec.Struct, frozen=True, kw_only=True):
             severity=self.severity,
             sentence=(
                 f"{found.cause.capitalize()}: {meaning}. Anchors shifted by {found.ruler_shift.value:+.3g}, live "
-                f"scores by {found.system_shift.value:+.3g}; the odds are {min(odds, 1e12):,.0f} to 1 against nothing having "
-                f"changed (alarm at {found.alarm_at:,.0f})."
+                f"scores by {found.system_shift.value:+.3g}; the odds are {min(odds, 1e12):,.0f} to 1 against nothing "
+                f"having changed (alarm at {found.alarm_at:,.0f})."
             ),
             estimate=shift,
             evidence={
