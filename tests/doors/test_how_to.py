@@ -102,7 +102,9 @@ EXPECTED = {
     "watchkeeper ask outcomes since=1h width=1h": "good",
     "watchkeeper incident list": "There are no incidents",
     "watchkeeper eval compare before.jsonl after.jsonl --margin 0.1": "not resolved|equivalent|better|worse",
-    "watchkeeper eval compare scores.csv --item task --score correct --by version --a old --b new": "new against old: better",
+    "watchkeeper eval compare scores.csv --item task --score correct --by version --a old --b new": (
+        "new against old: better"
+    ),
     "watchkeeper eval power --effect 0.03 --baseline 0.82": "2,402 items a side",
     "watchkeeper eval power --effect 0.03 --discordance 0.10": "870 items",
     "python peek.py": "better|non-inferior",

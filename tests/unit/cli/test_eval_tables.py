@@ -84,3 +84,72 @@ def test_an_eval_is_planned_both_ways_round() -> None:
     assert told("power", "--n", "870", "--discordance", "0.1")["effect"] == pytest.approx(0.03, rel=0.01)
     assert "2,402 items a side" in wk("power", "--kind", "independent", "--effect", "0.03", "--baseline", "0.82").stdout
     assert wk("power", "--effect", "0.03").exit_code == 2
+
+
+def test_all_pairs_are_compared_without_names(table: Path) -> None:
+    words = ("compare", str(table), "--item", "suite,task", "--score", "ok", "--by", "model")
+    (found,) = told(*words, exit_code=1)
+    assert (found["a"], found["b"], found["verdict"]) == ("new", "old", "worse")
+    assert {
+        "adjusted_p_value",
+        "n",
+        "difference",
+        "low",
+        "high",
+        "p_value",
+        "minimum_detectable_effect",
+    } <= found.keys()
+    assert "adjusted p" in wk(*words).stdout
+
+
+def test_slices_are_compared_apart(table: Path) -> None:
+    words = ("compare", str(table), "--item", "task", "--score", "ok", "--by", "model", "--a", "old", "--b", "new")
+    found = told(*words, "--slice", "suite")
+    assert [(each["slice"], each["n"]) for each in found] == [("s0", 20), ("s1", 20), ("s2", 20)]
+
+
+def test_every_key_of_the_two_contracts_is_there(table: Path) -> None:
+    summary = told("summarize", str(table), "--item", "task", "--score", "ok")[0]
+    assert {"group", "n", "mean", "standard_error", "low", "high", "method"} <= summary.keys()
+    compared = told(
+        "compare", str(table), "--item", "task", "--score", "ok", "--by", "model", "--a", "old", "--b", "new"
+    )
+    assert compared.keys() >= {
+        "n", "mean_a", "mean_b", "difference", "standard_error", "low", "high", "p_value",
+        "minimum_detectable_effect", "verdict", "method",
+    }  # fmt: skip
+
+
+def test_reruns_get_pass_k_and_the_split_of_their_variance(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    rows = [{"task": t, "run": r, "ok": bool((t * 7 + r * 3) % 4)} for t in range(30) for r in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (found,) = told("summarize", str(path), "--item", "task", "--score", "ok", "--run", "run")
+    assert sorted(found["pass_hat_k"]) == sorted(found["pass_at_k"]) == ["1", "2", "3", "4"]
+    assert found["variance"]["more"] in ("items", "reruns")
+    assert (
+        "of the variance lies between items"
+        in wk("summarize", str(path), "--item", "task", "--score", "ok", "--run", "run").stdout
+    )
+
+
+def test_odd_rows_are_counted_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("id;run;ok\n1;1;1\n1;1;1\n2;1;\n;1;1\n3;1;0\n")
+    (found,) = told("summarize", str(path), "--item", "id", "--score", "ok", "--run", "run")
+    assert (found["n"], found["missing"], found["dropped"], found["duplicates"]) == (3, 1, 1, 1)
+    assert len(found["notes"]) >= 3
+
+
+@pytest.mark.parametrize(
+    ("words", "n"),
+    [
+        (("--effect", "0.03", "--baseline", "0.82"), 2402),
+        (("--effect", "0.03", "--discordance", "0.15"), 1306),
+        (("--effect", "0.1", "--sd", "0.5"), 199),
+        (("--goal", "non-inferiority", "--effect", "0.03", "--discordance", "0.1"), 685),
+        (("--effect", "0.03", "--discordance", "0.1", "--cluster-size", "4", "--icc", "0.2"), 1392),
+    ],
+)
+def test_the_kind_of_a_plan_follows_from_what_is_given(words: tuple[str, ...], n: int) -> None:
+    assert told("power", *words)["n"] == pytest.approx(n, abs=1)

@@ -52,3 +52,18 @@ def test_what_is_wrong_is_told(file: Path, words: tuple[str, ...], says: str) ->
     done = wk(str(file), *words)
     assert done.exit_code == 2
     assert says in done.output
+
+
+def test_a_judge_is_corrected_by_labels(tmp_path: Path) -> None:
+    path = tmp_path / "scored.csv"
+    rows = [(i, m, int(i % 3 > 0), int(i % 2) if i % 4 < 2 else "") for i in range(80) for m in ("old", "new")]
+    path.write_text("id,m,j,y\n" + "".join(",".join(map(str, row)) + "\n" for row in rows))
+    words = ("judge", "estimate", str(path), "--item", "id", "--score", "j", "--label", "y", "--by", "m")
+    done = CliRunner().invoke(main, [*words, "--json"], catch_exceptions=False)
+    new, old = json.loads(done.stdout)
+    assert (new["group"], old["labelled"], old["unlabelled"]) == ("new", 40, 40)
+    assert new["estimate"]["low"] < 0.5 < new["estimate"]["high"]
+    (apart,) = json.loads(CliRunner().invoke(main, [*words, "--a", "old", "--b", "new", "--json"]).stdout)
+    assert apart["estimate"]["value"] == 0
+    assert "labels alone" in CliRunner().invoke(main, list(words)).stdout
+    assert CliRunner().invoke(main, [*words, "--a", "old"]).exit_code == 2

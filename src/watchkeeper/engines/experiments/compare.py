@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
+from watchkeeper.analysis.multiplicity import holm
 from watchkeeper.analysis.paired import Comparison, compare
 from watchkeeper.engines.experiments.results import Result
 from watchkeeper.records.record import Record
 from watchkeeper.records.score import Score
+
+_ALPHA = 0.05
 
 
 class NotComparable(ValueError):
@@ -31,7 +36,10 @@ class Side(Record):
 
 
 class Compared(Record):
-    """The comparison of one score over both runs. `only_a` and `only_b` name the cases that one side alone scored."""
+    """The comparison of one score over both runs. `only_a` and `only_b` name the cases that one side alone scored.
+
+    `adjusted_p_value` is Holm's over all scores that were compared; "better" and "worse" need it below 0.05 as well.
+    """
 
     score: str
     scorer: str
@@ -39,6 +47,7 @@ class Compared(Record):
     comparison: Comparison
     only_a: tuple[str, ...] = ()
     only_b: tuple[str, ...] = ()
+    adjusted_p_value: float | None = None
 
 
 def side_of_results(name: str, results: Sequence[Result]) -> Side:
@@ -84,7 +93,7 @@ def compare_sides(a: Side, b: Side, margin: float | None = None) -> tuple[Compar
         raise NotComparable(
             f"neither {a.name} nor {b.name} has a score with a value. See why their calls failed, and run them again."
         )
-    return compared
+    return _adjusted(compared)
 
 
 _Ruler = tuple[str, str, str]
@@ -109,6 +118,18 @@ def _one(
         only_a=tuple(sorted(in_a.keys() - both)),
         only_b=tuple(sorted(in_b.keys() - both)),
     )
+
+
+def _adjusted(compared: tuple[Compared, ...]) -> tuple[Compared, ...]:
+    found = []
+    for each, p_value in zip(compared, holm([one.comparison.p_value for one in compared]), strict=True):
+        comparison = each.comparison
+        if comparison.verdict in ("better", "worse") and p_value >= _ALPHA:
+            margin = comparison.margin
+            safe = margin is not None and comparison.difference.low > -margin
+            comparison = msgspec.structs.replace(comparison, verdict="non-inferior" if safe else "not resolved")
+        found.append(msgspec.structs.replace(each, comparison=comparison, adjusted_p_value=p_value))
+    return tuple(found)
 
 
 def _values(side: Side, name: str) -> dict[str, list[float]]:
