@@ -14,9 +14,8 @@ from watchkeeper.lab.stage import Notes, Result, Stage
 
 scenario = "S38"
 promise = (
-    "82 against 85 of a hundred items is not resolved, and the plan says how many items would do; of equal sides at "
-    "most 5% are called better or worse, looked at once or after every pair; a gain of three points is found about "
-    "80% of the time at the planned number of items."
+    "82 against 85 of a hundred items is not resolved; equal sides are called different in at most 5%, looked at once "
+    "or after every pair; three points are found about 80% of the time at the planned number of items."
 )
 
 ITEMS = 870
