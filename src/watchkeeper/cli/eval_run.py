@@ -248,6 +248,7 @@ async def _run(
     import msgspec
 
     from watchkeeper.compose.asking import price_of
+    from watchkeeper.compose.judging import attach_judges, kin_warnings
     from watchkeeper.engines.experiments.runner import Runner
     from watchkeeper.engines.experiments.stopping import shuffled
 
@@ -265,6 +266,9 @@ async def _run(
         done = gate.early(chosen["stop_early"], plan.repeats, chosen["span"])
         plan = msgspec.structs.replace(plan, cases=shuffled(plan.cases, plan.suite))
     async with AsyncExitStack() as stack:
+        for warning in kin_warnings(plan):
+            click.echo(warning, err=True)
+        plan = await attach_judges(plan, stack)
         ask = await _asker(stack, loaded, plan, key, settings, chosen)
         progress = _Progress(stack, plan, ask)
         runner = Runner(plan, ask, writer.append, time.time_ns, progress=progress, price=price_of(settings), done=done)
