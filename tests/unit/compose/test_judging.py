@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
+import msgspec
 import pytest
 
 from watchkeeper.capabilities.scorers.exact import Exact
@@ -11,6 +12,11 @@ from watchkeeper.capabilities.scorers.judge import Judge as ModelJudge
 from watchkeeper.compose.judging import attach_judges, kin_warnings
 from watchkeeper.engines.experiments.dataset import SuiteError
 from watchkeeper.engines.experiments.runner import Judge, Plan, composition
+from watchkeeper.kinds.scorer import Subject
+from watchkeeper.lab.provider import LabConfig
+from watchkeeper.lab.script import Chance, Rule, When
+from watchkeeper.lab.serving import LabServer
+from watchkeeper.records.case import Case
 
 
 def plan(model: str, judge_model: str, key: str | None = None) -> Plan:
@@ -46,3 +52,31 @@ def test_a_judge_of_the_same_family_is_warned_of() -> None:
     assert "favour their kin" in warning
     assert kin_warnings(plan("claude-3-haiku", "gpt-4.1")) == []
     assert kin_warnings(plan("lab-small", "lab-large")) == []
+
+
+@pytest.mark.anyio
+async def test_a_judge_grades_over_http_and_an_unreadable_one_does_not() -> None:
+    said = {"lab-judge": "It names the refund.\nVERDICT: yes", "lab-mumble": "Hard to say."}
+    rules = tuple(
+        Rule(name=model, when=When(model=model), chances=(Chance(weight=1, answer=text),))
+        for model, text in said.items()
+    )
+    subject = Subject(
+        kind="case",
+        subject_id="c",
+        output="refund",
+        case=Case(case_id="c", dataset="d", messages="[]", expected="refund"),
+    )
+    with LabServer(LabConfig(rules=rules)) as lab:
+        marks = []
+        for model in said:
+            asked = msgspec.structs.replace(
+                plan("other", model),
+                judges=(Judge(scorer=ModelJudge(model=model, base_url=lab.base_url)),),
+            )
+            async with AsyncExitStack() as stack:
+                (judge,) = (await attach_judges(asked, stack)).judges
+                (mark,) = await judge.scorer.score(subject)  # type: ignore[misc]
+                marks.append(mark)
+    assert [mark.value for mark in marks] == [1.0, None]
+    assert "no verdict" in (marks[1].explanation or "")
