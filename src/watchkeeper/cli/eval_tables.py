@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -143,6 +144,8 @@ def compare_tables(
     from watchkeeper.engines.experiments.tables import TableError, read_scores
 
     chosen = cast("Interval", interval)
+    if interval == "bootstrap" and find_spec("numpy") is None:
+        raise Failure("--interval bootstrap needs numpy. Run: pip install 'watchkeeper[evals]'")
     names = (sides[0] or str(files[0]), sides[1] or str(files[-1]))
     try:
         if len(files) == 1 and columns.by is not None and sides == (None, None):
