@@ -79,7 +79,7 @@ def _reasons(body: Object) -> Iterator[str]:
     for name in ("stop_reason", "stopReason", "finish_reason", "done_reason"):
         if isinstance(body.get(name), str):
             yield body[name]
-    if "output" in body and isinstance(body.get("status"), str):
+    if "output" in body and isinstance(body.get("status"), str) and body["status"] not in ("queued", "in_progress"):
         why = body.get("incomplete_details")
         reason = why.get("reason") if isinstance(why, Mapping) else None
         yield reason if isinstance(reason, str) else body["status"]

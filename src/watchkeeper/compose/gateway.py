@@ -59,9 +59,12 @@ def settings_of(config: Config) -> Settings:
                 models=each.models,
                 aliases=each.aliases,
                 provider=each.provider,
+                kind=each.kind,
+                api_version=each.api_version,
                 timeout_s=each.timeout_s,
                 connect_timeout_s=each.connect_timeout_s,
                 max_output_tokens=each.max_output_tokens,
+                max_input_tokens=each.max_input_tokens,
                 recording=each.recording,
                 ask_usage=each.ask_usage,
                 default=each.default,
@@ -119,7 +122,15 @@ class GatewayHouse:
         private = self.journal.identity
         settings = settings_of(config)
         self.gateway = Gateway(
-            settings, self.journal, self.chain, self.keys, prices, clock, ledger=self.ledger, private=private
+            settings,
+            self.journal,
+            self.chain,
+            self.keys,
+            prices,
+            clock,
+            ledger=self.ledger,
+            private=private,
+            cells=self.cells,
         )
 
         self.intake = Intake(

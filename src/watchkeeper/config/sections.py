@@ -78,7 +78,9 @@ class Upstream(_Settings, frozen=True):
     """A model provider behind the gateway. Tables `[[upstreams]]`; the first whose models match serves a call."""
 
     name: Annotated[str, Meta(min_length=1, max_length=64, description="Its name in records, metrics and headers.")]
-    base_url: Annotated[str, Meta(description="Its OpenAI-compatible base URL, usually ending in /v1.")]
+    base_url: Annotated[
+        str, Meta(description="Its base URL, usually ending in /v1; for `azure` the resource, without a path.")
+    ]
     credential: Annotated[
         str,
         Meta(
@@ -95,6 +97,16 @@ class Upstream(_Settings, frozen=True):
     provider: Annotated[
         str | None, Meta(description="Whose prices apply (`openai`, `anthropic`, ...); the name itself when not given.")
     ] = None
+    kind: Annotated[
+        Literal["openai", "anthropic", "azure"],
+        Meta(
+            description="How it is addressed: `openai` takes its key as a bearer token, `anthropic` as `x-api-key`, "
+            "`azure` as `api-key` with its deployments in the path."
+        ),
+    ] = "openai"
+    api_version: Annotated[
+        str | None, Meta(description="For `azure`: its API version, such as `2024-10-21`, or `v1`.")
+    ] = None
     connect_timeout_s: Annotated[float, Meta(gt=0, description="Longest wait for a connection, in seconds.")] = 10.0
     timeout_s: Annotated[float, Meta(gt=0, description="Longest silence of the upstream, in seconds.")] = 600.0
     default: Annotated[bool, Meta(description="Whether it takes requests that name no model.")] = False
@@ -102,6 +114,14 @@ class Upstream(_Settings, frozen=True):
         int,
         Meta(ge=1, description="The most it writes when a call states no limit; used to reserve money before a call."),
     ] = 4096
+    max_input_tokens: Annotated[
+        int | None,
+        Meta(
+            ge=1,
+            description="The most its models read at once; bounds calls whose input lies with the provider, such as "
+            "files and conversations that it keeps. Without it a budget refuses those.",
+        ),
+    ] = None
     recording: Annotated[
         Literal["available", "required"],
         Meta(description="`required`: refuse calls that cannot be recorded; `available`: pass them and count."),

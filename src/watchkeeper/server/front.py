@@ -54,6 +54,7 @@ INTAKE_PATHS = frozenset(
         "/api/v1/decide",
     }
 )
+GATEWAY_PATHS = ("/v1/", "/openai/")
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/ui/signin", "/ui/signout"})
 HTML = "text/html; charset=utf-8"
 DRAIN_BYTES = 256 * MIB
@@ -144,7 +145,7 @@ class Front:
         path, method = scope["path"], scope["method"]
         if method == "POST" and path in INTAKE_PATHS:
             await self.metrics.timed("intake", self._intake, scope, receive, send)
-        elif path.startswith("/v1/"):
+        elif path.startswith(GATEWAY_PATHS):
             await self.metrics.timed("gateway", self._gateway, scope, receive, send)
         elif path in OPEN_PATHS or path == "/metrics" or path.startswith(STATIC_PREFIX):
             await self.metrics.timed("front", self._own, scope, receive, send)
@@ -161,7 +162,7 @@ class Front:
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, refusal: Refusal) -> None:
         self.metrics.refused(refusal.code)
         path = scope["path"]
-        if refusal.status == 401 and wants_page(scope) and not path.startswith(("/v1/", "/api/")):
+        if refusal.status == 401 and wants_page(scope) and not path.startswith((*GATEWAY_PATHS, "/api/")):
             await _redirect(send, f"/ui/signin?next={local_path(path)}")
             return
         await secured(lambda s, r, t: turn_away(s, r, t, refusal, DRAIN_BYTES))(scope, receive, send)
@@ -176,7 +177,7 @@ class Front:
             if key is not None:
                 scope["watchkeeper.key"] = key
                 return None
-        elif (signed := await self._signed_in(scope)) is not None and not path.startswith("/v1/"):
+        elif (signed := await self._signed_in(scope)) is not None and not path.startswith(GATEWAY_PATHS):
             scope["watchkeeper.signed_in"] = signed
             return None
         said = "The key that was shown is not known or was revoked." if secret else "This server asks for a key."

@@ -11,10 +11,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import MutableMapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
+from watchkeeper.engines.gateway.dialects import wording_of
+from watchkeeper.engines.gateway.errors import Refusal as Answered
+from watchkeeper.engines.gateway.ways import way_of
 from watchkeeper.records.record import Record
-from watchkeeper.server.asgi import App, Receive, Scope, Send, reply_error
+from watchkeeper.server.asgi import App, Receive, Scope, Send, reply
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -140,9 +143,9 @@ class Guard:
         if path.startswith("/ui/"):
             allowed = FORM_MEDIA
         elif (
-            path.startswith("/v1/")
+            path.startswith(("/v1/", "/openai/"))
             and media == MULTIPART
-            and (b"authorization" in seen or b"x-watchkeeper-key" in seen)
+            and any(name in seen for name in (b"authorization", b"x-watchkeeper-key", b"api-key", b"x-api-key"))
         ):
             return None
         else:
@@ -225,8 +228,12 @@ def secured(app: App) -> App:
 
 
 async def turn_away(scope: Scope, receive: Receive, send: Send, refusal: Refusal, drain_bytes: int) -> None:
-    """Answer a refusal in the shape that API clients read, after the body has been let run out."""
+    """Answer a refusal in the shape that this client reads, after the body has been let run out."""
     if scope["method"] not in SAFE_METHODS:
         await drain(receive, drain_bytes)
-    kind = "authentication" if refusal.status == 401 else "invalid_request"
-    await reply_error(send, refusal.status, refusal.sentence, kind, refusal.code)
+    kind: Literal["authentication", "invalid_request"] = (
+        "authentication" if refusal.status == 401 else "invalid_request"
+    )
+    said = Answered(refusal.status, refusal.code, refusal.sentence, kind=kind)
+    words = wording_of(way_of(scope["path"]).suffix, dict(scope["headers"]))
+    await reply(send, refusal.status, words.body(said), "application/json", [(b"cache-control", b"no-store")])

@@ -14,13 +14,13 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from watchkeeper.engines.gateway.keys import presented
 from watchkeeper.records.record import Record
 from watchkeeper.server.asgi import Receive, Scope, header
 
 SESSION_COOKIE = "wk_session"
 VISIT_COOKIE = "wk_visit"
 MAX_FORM_BYTES = 16_384
-KEY_PREFIXES = ("wk-", "wko-")
 
 
 class SignedIn(Record):
@@ -82,12 +82,8 @@ def cookie(scope: Scope, name: str) -> str | None:
 
 
 def shown_key(scope: Scope) -> str | None:
-    """The Watchkeeper key that a program shows: `X-Watchkeeper-Key`, or a bearer token that begins with "wk-"."""
-    own = header(scope, b"x-watchkeeper-key")
-    if own:
-        return own.strip()
-    scheme, _, token = (header(scope, b"authorization") or "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" and token.strip().startswith(KEY_PREFIXES) else None
+    """The Watchkeeper key that a program shows, where its kind of client puts it: see `keys.presented`."""
+    return presented(dict(scope["headers"]))
 
 
 async def read_fields(receive: Receive) -> dict[str, str]:

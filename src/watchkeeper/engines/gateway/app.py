@@ -9,24 +9,29 @@ import time
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from watchkeeper.engines.gateway.call import ModelCall, admit
+from watchkeeper.engines.gateway.call import Call, ModelCall, admit
 from watchkeeper.engines.gateway.composition import Compositions
-from watchkeeper.engines.gateway.dialects import DIALECTS, wording_of
+from watchkeeper.engines.gateway.dialects import aside_of, dialect_of, wording_of
 from watchkeeper.engines.gateway.dialects.dialect import Dialect
+from watchkeeper.engines.gateway.dialects.models import PATH as MODELS
+from watchkeeper.engines.gateway.dialects.models import ModelList
+from watchkeeper.engines.gateway.dialects.responses import RESPONSES
 from watchkeeper.engines.gateway.errors import JSON_TYPE, Refusal
 from watchkeeper.engines.gateway.exchange import Abandoned, ClientGone, Exchange, Message, Receive, Send
-from watchkeeper.engines.gateway.keys import KeyRing
+from watchkeeper.engines.gateway.keys import Key, KeyRing
 from watchkeeper.engines.gateway.measures import Measures
-from watchkeeper.engines.gateway.opaque import ModelList, OpaqueCall
+from watchkeeper.engines.gateway.opaque import OpaqueCall
 from watchkeeper.engines.gateway.parts import Books, Parts
 from watchkeeper.engines.gateway.ports import Chain, Recorder
 from watchkeeper.engines.gateway.recording import Keeper
+from watchkeeper.engines.gateway.replies import Replies
 from watchkeeper.engines.gateway.routes import Routes
 from watchkeeper.engines.gateway.settings import Credential, Settings, check, resolve_credential
+from watchkeeper.engines.gateway.stored import AsideCall, StoredCall
 from watchkeeper.engines.gateway.upstream import Upstream
-from watchkeeper.engines.gateway.ways import way_of
+from watchkeeper.engines.gateway.ways import Way, way_of
 from watchkeeper.engines.recorder.ledger import DropLedger
-from watchkeeper.kinds.ports import Pricer
+from watchkeeper.kinds.ports import Cells, Pricer
 from watchkeeper.records.identity import Identity
 
 _log = logging.getLogger("watchkeeper.gateway")
@@ -51,10 +56,12 @@ class Gateway:
         *,
         ledger: DropLedger | None = None,
         private: Callable[[Identity], Identity] | None = None,
+        cells: Cells | None = None,
     ) -> None:
         """`environment` holds the variables that credentials are read from, once, here; raises `SettingsError`.
 
-        `ledger` counts what cannot be recorded; `private` makes tokens of the names in an identity.
+        `ledger` counts what cannot be recorded; `private` makes tokens of the names in an identity; in `cells` it is
+        remembered which responses the providers keep.
         """
         check(settings)
         self.settings = settings
@@ -62,7 +69,7 @@ class Gateway:
         self._journal, self._chain, self._keys, self._pricer, self._clock = journal, chain, keys, pricer, clock
         variables = os.environ if environment is None else environment
         self._credentials = {spec.name: resolve_credential(spec, variables) for spec in settings.upstreams}
-        self._ledger, self._private = ledger, private
+        self._ledger, self._private, self._cells = ledger, private, cells
         self._parts: Parts | None = None
         self._models: ModelList | None = None
         self._running: set[asyncio.Task[object]] = set()
@@ -95,9 +102,11 @@ class Gateway:
             clock=self._clock,
             books=Books(self.measures),
             compositions=Compositions(self.settings.policies, keeper.append),
+            replies=Replies(self._cells, self._clock),
             private=self._private or (lambda identity: identity),
         )
-        self._models = ModelList(self._parts)
+        self._parts.replies.begin_forgetting()
+        self._models = ModelList(self._parts.routes.declared(), self._clock() // 1_000_000_000)
         self._closing = False
 
     async def close(self) -> None:
@@ -111,6 +120,7 @@ class Gateway:
             await asyncio.gather(*late, return_exceptions=True)
         if self._parts is not None:
             await self._parts.books.closed()
+            await self._parts.replies.closed()
             await self._parts.upstream.close()
             self._parts = None
 
@@ -162,19 +172,16 @@ class Gateway:
                 close=True,
             )
         check_origin(exchange.headers, self.settings.hosts)
-        dialect = DIALECTS.get(way.suffix or "")
-        if dialect is not None and exchange.method == "POST":
-            key = await admit(parts, exchange)
-            await ModelCall(parts, exchange, key, dialect, way).run()
-            return
-        path = exchange.path
-        _check_path(path, exchange.method, dialect)
+        dialect = dialect_of(way.suffix)
+        if dialect is None or exchange.method != "POST":
+            _check_path(way, exchange, dialect)
         key = await admit(parts, exchange)
-        listed = models.answer(path) if exchange.method == "GET" and path.startswith("/v1/models") else None
-        if listed is not None:
-            await exchange.reply(200, [JSON_TYPE], listed)
-            return
-        await OpaqueCall(parts, exchange, key).run()
+        if dialect is None and exchange.method == "GET" and (way.suffix or "").startswith(MODELS):
+            listed = models.answer(way.suffix or "", exchange.headers)
+            if listed is not None:
+                await exchange.reply(200, [JSON_TYPE], listed)
+                return
+        await _call(parts, exchange, key, dialect, way).run()
 
     async def _broken(self, exchange: Exchange) -> None:
         """Something failed that should not have: say so to the log and, if it can still be told, to the client."""
@@ -207,7 +214,20 @@ def _is_missing(credential: Credential) -> bool:
     return credential.rule == "env" and credential.token is None
 
 
-def _check_path(path: str, method: str, dialect: Dialect | None) -> None:
+def _call(parts: Parts, exchange: Exchange, key: Key | None, dialect: Dialect | None, way: Way) -> Call:
+    """The story that a request is the beginning of."""
+    if dialect is RESPONSES:
+        return StoredCall(parts, exchange, key, RESPONSES, way)
+    if dialect is not None:
+        return ModelCall(parts, exchange, key, dialect, way)
+    about = aside_of(way.suffix or "")
+    if about is not None:
+        return AsideCall(parts, exchange, key, about, way)
+    return OpaqueCall(parts, exchange, key, way)
+
+
+def _check_path(way: Way, exchange: Exchange, dialect: Dialect | None) -> None:
+    path, method = exchange.path, exchange.method
     if dialect is not None:
         raise Refusal(
             405,
@@ -215,9 +235,12 @@ def _check_path(path: str, method: str, dialect: Dialect | None) -> None:
             f"The path {path[:200]} answers POST, not {method[:20]}. Send the request with POST.",
             headers=((b"allow", b"POST"),),
         )
-    if not path.startswith("/v1/") or ".." in path:
+    if way.suffix is None or ".." in path:
         raise Refusal(
-            404, "path_not_found", f"There is nothing at {path[:200]!r}. The gateway answers /v1/*.", kind="not_found"
+            404,
+            "path_not_found",
+            f"There is nothing at {path[:200]!r}. The gateway answers /v1/*, and Azure's clients at /openai/*.",
+            kind="not_found",
         )
     if method not in _METHODS:
         raise Refusal(405, "method_not_allowed", f"The method {method[:20]!r} is not passed on. Use GET or POST.")

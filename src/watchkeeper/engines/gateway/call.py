@@ -6,6 +6,7 @@ import asyncio
 import math
 from abc import ABC, abstractmethod
 
+from watchkeeper.engines.gateway.addressing import address
 from watchkeeper.engines.gateway.advising import ROOM_BYTES, advised
 from watchkeeper.engines.gateway.circumstances import answered, asked
 from watchkeeper.engines.gateway.contracts import declared
@@ -33,6 +34,9 @@ from watchkeeper.records.span import Cost, Operation, Status, Usage
 _LINGER_S = 0.25
 _NO_WORK_DONE = frozenset({501, 503, 529})
 _UNKNOWN = Usage()
+NO_USE = Usage(input_tokens=0, output_tokens=0)
+NO_COST = Cost(usd=0.0, source="reading is not charged for")
+FREE = Bound(input_tokens=0, output_tokens=0, nano_usd=0, price_source=NO_COST.source, wall_ms=0)
 
 
 async def admit(parts: Parts, exchange: Exchange) -> Key | None:
@@ -67,6 +71,7 @@ class Call(ABC):
         self._event: Event | None = None
         self._hide_usage = False
         self._spending: Spending | None = None
+        self._free = False
         self._limit = parts.settings.max_body_bytes
 
     async def run(self) -> None:
@@ -132,12 +137,14 @@ class Call(ABC):
         self._spending = None if bound is None else Spending.of(bound, chain.allowance(event))
         return ruling
 
-    async def _pass_on(self, path: str, body: bytes) -> None:
-        """Record, ask the upstream, pass its reply back, and record that."""
+    async def _pass_on(self, suffix: str, body: bytes, query: str) -> None:
+        """Record, ask the upstream, pass its reply back, and record that. `suffix` is what follows `/v1` at OpenAI."""
         spec = self.logbook.spec
         assert spec is not None
+        path = address(spec, suffix, query, self.logbook.sent_model)
         try:
-            headers = headers_for(self.exchange.incoming, self.parts.credentials[spec.name], spec, self._traceparent())
+            credential = self.parts.credentials[spec.name]
+            headers = headers_for(self.exchange.incoming, credential, spec, self._traceparent(), suffix)
             await self.logbook.started(body)
         except Refusal:
             await self._release()
@@ -281,19 +288,24 @@ class Call(ABC):
         event, self._event = self._event, None
         unused = outcome.untouched and cost is None
         charged = cost
-        if self._spending is not None and self._spending.usage is not None:
+        if self._free:
+            usage, charged = NO_USE, NO_COST
+        elif self._spending is not None and self._spending.usage is not None:
             usage = self._spending.usage
             charged = self._cost(outcome, usage)
             self.logbook.attributes["watchkeeper.charged"] = "as counted: the stream was cut"
         elif event is not None and not unused and usage.output_tokens is None:
-            self.logbook.attributes["watchkeeper.charged"] = "as reserved: the use is unknown"
-            self.parts.measures.unsettled()
+            self._note_unsettled(outcome)
         await self.logbook.finished(outcome, cost)
         if event is not None:
             chain = self.parts.chain
             self.parts.books.begin(
                 chain.release(event) if unused else chain.settle(event, usage, charged), event.span_id
             )
+
+    def _note_unsettled(self, outcome: Outcome) -> None:
+        self.logbook.attributes["watchkeeper.charged"] = "as reserved: the use is unknown"
+        self.parts.measures.unsettled()
 
     async def _release(self) -> None:
         event, self._event = self._event, None
@@ -330,11 +342,12 @@ class ModelCall(Call):
 
     async def _go(self) -> None:
         exchange, parts, logbook, dialect = self.exchange, self.parts, self.logbook, self.dialect
-        _check_media(exchange.headers.get(b"content-type"))
+        check_media(exchange.headers.get(b"content-type"))
         body = await self._read()
         head = dialect.read(body, self._way.deployment)
         self._note_head(head)
         logbook.identity = parts.private(resolve(exchange.headers, self.key, head.fields))
+        await self._recall(head)
         route = parts.routes.find(head.model)
         logbook.route(route)
         self._note_composition(head, route)
@@ -345,9 +358,11 @@ class ModelCall(Call):
         self._hide_usage = spoken.hide_usage
         if spoken.hide_usage:
             logbook.happened("watchkeeper.usage_asked")
-        query = "" if self._way.azure else exchange.query
         to_send = rewrite(body, head.fields, spoken.changes) if spoken.changes else body
-        await self._pass_on(dialect.path + query, to_send)
+        await self._pass_on(dialect.path, to_send, query_of(exchange, self._way))
+
+    async def _recall(self, head: Head) -> None:
+        """Bring to mind what the request refers to; most dialects bring everything with them."""
 
     def _amended(self, body: bytes, head: Head, ruling: Ruling) -> tuple[bytes, Head]:
         """The body as the policies want it, and its head: other bytes, or the same with advice to the model added."""
@@ -380,7 +395,7 @@ class ModelCall(Call):
 
     def _bound(self, head: Head, body: bytes, spec: UpstreamSpec) -> Bound | None:
         """The most that the call can use, None when that is not known."""
-        inward, outward = self.dialect.input_bound(body, head), self.dialect.output_bound(head, spec)
+        inward, outward = self._input_bound(head, body, spec), self.dialect.output_bound(head, spec)
         if inward is None or outward is None:
             return None
         if self.parts.chain.advises:
@@ -399,13 +414,25 @@ class ModelCall(Call):
             wall_ms=math.ceil(spec.timeout_s * 1000),
         )
 
+    def _input_bound(self, head: Head, body: bytes, spec: UpstreamSpec) -> int | None:
+        return self.dialect.input_bound(body, head, spec.max_input_tokens)
+
     def _steps(self, head: Head) -> tuple[ToolStep, ...]:
         if not self.parts.chain.wants_steps:
             return ()
         return self.dialect.steps(head, self.logbook.identity.agent)
 
 
-def _check_media(media: bytes | None) -> None:
+def query_of(exchange: Exchange, way: Way) -> str:
+    """The query to pass on: an Azure client's version is meant for Azure, and an upstream's settings have its own."""
+    if not way.azure:
+        return exchange.query
+    kept = [part for part in exchange.query[1:].split("&") if part and not part.startswith("api-version=")]
+    return "?" + "&".join(kept) if kept else ""
+
+
+def check_media(media: bytes | None) -> None:
+    """Raise a 415 for a body that does not say it is JSON."""
     if media is None or media == b"application/json":
         return
     kind = media.partition(b";")[0].strip().lower()

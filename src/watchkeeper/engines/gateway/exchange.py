@@ -55,10 +55,10 @@ class Exchange:
         self._task: asyncio.Task[Any] | None = None
 
     @property
-    def target(self) -> str:
-        """The path as it came, with its query."""
+    def raw_path(self) -> str:
+        """The path as it came, its escapes kept."""
         raw_path: bytes = self._scope.get("raw_path") or self.path.encode()
-        return raw_path.decode("latin-1") + self.query
+        return raw_path.decode("latin-1").partition("?")[0]
 
     @property
     def query(self) -> str:

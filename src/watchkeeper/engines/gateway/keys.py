@@ -189,15 +189,18 @@ _HOW = {"revoked": "been revoked", "expired": "expired"}
 
 
 def presented(headers: Mapping[bytes, bytes]) -> str | None:
-    """The key a caller shows: in `X-Watchkeeper-Key`, or as bearer token or `api-key` that begins as ours do."""
+    """The key a caller shows: in `X-Watchkeeper-Key`, or as bearer token, `api-key` or `x-api-key` like ours."""
     own = headers.get(b"x-watchkeeper-key")
     if own is not None:
         return own.decode("latin-1").strip()
     token = bearer(headers)
     if token is not None and token.startswith(("wk-", OWNER)):
         return token
-    other = headers.get(b"api-key", b"").decode("latin-1")
-    return other if other.startswith(("wk-", OWNER)) else None
+    for name in (b"api-key", b"x-api-key"):
+        other = headers.get(name, b"").decode("latin-1").strip()
+        if other.startswith(("wk-", OWNER)):
+            return other
+    return None
 
 
 def bearer(headers: Mapping[bytes, bytes]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from watchkeeper.engines.gateway.call import Call
+from watchkeeper.engines.gateway.call import FREE, Call, query_of
 from watchkeeper.engines.gateway.composition import request_attributes
 from watchkeeper.engines.gateway.errors import UpstreamFailure
 from watchkeeper.engines.gateway.exchange import Exchange
@@ -12,21 +12,23 @@ from watchkeeper.engines.gateway.logbook import Outcome
 from watchkeeper.engines.gateway.parts import Parts
 from watchkeeper.engines.gateway.stream import StreamReader
 from watchkeeper.engines.gateway.upstream import Reply
+from watchkeeper.engines.gateway.ways import Way, raw_suffix
 from watchkeeper.engines.gateway.wire import read_fields, read_model, rewrite
-from watchkeeper.records.event import Bound, Stage
+from watchkeeper.records.event import Stage
 from watchkeeper.records.record import as_json
-from watchkeeper.records.span import Operation
+from watchkeeper.records.span import Operation, Usage
 
 _OPERATIONS = {"/completions": Operation.COMPLETION}
-_FREE = Bound(input_tokens=0, output_tokens=0, nano_usd=0, price_source="reading is not charged for", wall_ms=0)
-_UPSTREAM_HEADER = b"x-watchkeeper-upstream"
+_READS = ("GET", "HEAD")
+UPSTREAM_HEADER = b"x-watchkeeper-upstream"
 
 
 class OpaqueCall(Call):
     """A call of another path under /v1. A budget refuses it unless it only reads, for its cost cannot be bounded."""
 
-    def __init__(self, parts: Parts, exchange: Exchange, key: Key | None) -> None:
-        super().__init__(parts, exchange, key, _OPERATIONS.get(exchange.path[3:], Operation.PASSTHROUGH))
+    def __init__(self, parts: Parts, exchange: Exchange, key: Key | None, way: Way) -> None:
+        super().__init__(parts, exchange, key, _OPERATIONS.get(way.suffix or "", Operation.PASSTHROUGH))
+        self._way = way
 
     async def _go(self) -> None:
         exchange, parts, logbook = self.exchange, self.parts, self.logbook
@@ -36,15 +38,16 @@ class OpaqueCall(Call):
         logbook.identity = parts.private(resolve(exchange.headers, self.key, {}))
         body = self._find_upstream(body)
         if parts.chain.wants(Stage.REQUEST):
-            reads = exchange.method in ("GET", "HEAD")
-            ruling = await self._ask_policies(_FREE if reads else None, ())
+            self._free = exchange.method in _READS
+            ruling = await self._ask_policies(FREE if self._free else None, ())
             body = body if ruling.amendment is None else ruling.amendment
-        await self._pass_on(exchange.target.removeprefix("/v1"), body)
+        suffix, query = raw_suffix(exchange.raw_path, self._way), query_of(exchange, self._way)
+        await self._pass_on(suffix, body, query)
 
     def _find_upstream(self, body: bytes) -> bytes:
         """Choose the upstream by the body's model, or by header or default; returns the bytes to send on."""
         exchange, parts, logbook = self.exchange, self.parts, self.logbook
-        named = exchange.headers.get(_UPSTREAM_HEADER)
+        named = exchange.headers.get(UPSTREAM_HEADER)
         is_json = b"json" in exchange.headers.get(b"content-type", b"").lower()
         if body and is_json:
             fields = read_fields(body)
@@ -72,6 +75,8 @@ class OpaqueCall(Call):
         super()._note_answer(body, outcome)
         if outcome.error_type == "malformed_reply":
             outcome.status, outcome.error_type, outcome.message = "ok", None, None
+        if self.exchange.method in _READS:
+            outcome.answer.usage = Usage()  # what was used by a call that is read about was counted when it was made
 
     async def _through(self, reply: Reply, outcome: Outcome) -> None:
         """Pass back bytes that are not JSON as they come; what a stream of events says is read beside it."""
@@ -113,23 +118,3 @@ class OpaqueCall(Call):
         outcome.output_chunks = reader.output_chunks or None
         if reader.answer.error_type is not None:
             outcome.failed(reader.answer.error_type, reader.answer.message)
-
-
-class ModelList:
-    """Answers GET /v1/models from what the upstreams declare."""
-
-    def __init__(self, parts: Parts) -> None:
-        created = parts.clock() // 1_000_000_000
-        self._models = {
-            name: {"id": name, "object": "model", "created": created, "owned_by": upstream}
-            for name, upstream in parts.routes.declared()
-        }
-
-    def answer(self, path: str) -> bytes | None:
-        """The list, or one model, as JSON; None when nothing is declared and the upstream has to be asked."""
-        if not self._models:
-            return None
-        if path == "/v1/models":
-            return as_json({"object": "list", "data": list(self._models.values())})
-        model = self._models.get(path.removeprefix("/v1/models/"))
-        return None if model is None else as_json(model)

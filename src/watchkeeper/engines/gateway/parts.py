@@ -12,6 +12,7 @@ from watchkeeper.engines.gateway.keys import KeyRing
 from watchkeeper.engines.gateway.measures import Measures
 from watchkeeper.engines.gateway.ports import Chain
 from watchkeeper.engines.gateway.recording import Keeper
+from watchkeeper.engines.gateway.replies import Replies
 from watchkeeper.engines.gateway.routes import Routes
 from watchkeeper.engines.gateway.settings import Credential, Settings
 from watchkeeper.engines.gateway.upstream import Upstream
@@ -71,4 +72,5 @@ class Parts:
     clock: Callable[[], int]
     books: Books
     compositions: Compositions
+    replies: Replies
     private: Callable[[Identity], Identity] = _as_it_is

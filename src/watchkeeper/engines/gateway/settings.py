@@ -9,6 +9,7 @@ from typing import Literal
 from watchkeeper.records.record import Record
 
 DEFAULT_MAX_BODY_BYTES = 64 << 20
+_VERSION = re.compile(r"[A-Za-z0-9.-]{1,64}\Z")
 _ENV_RULE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)\Z")
 
 
@@ -17,13 +18,17 @@ class SettingsError(ValueError):
 
 
 class UpstreamSpec(Record):
-    """One OpenAI-compatible endpoint.
+    """One endpoint of a provider.
 
-    `base_url` ends where an OpenAI client's does (usually in `/v1`). `credential` is the owner's rule, never guessed:
-    "env:NAME" sends the value of that variable as bearer token, "client" passes on the caller's own
+    `kind` says how it is addressed. "openai": `base_url` ends where an OpenAI client's does (usually in `/v1`) and the
+    key is a bearer token. "anthropic": the same, but the key goes in `x-api-key`. "azure": `base_url` is the resource
+    (`https://NAME.openai.azure.com`), the models are its deployments, `api_version` is its version (or "v1"), and
+    the key goes in `api-key`. `credential` is the owner's rule, never guessed:
+    "env:NAME" sends the value of that variable as the key, "client" passes on the caller's own
     credential, "none" sends none. `models` are names or globs in the order they are tried; `aliases` maps a name that
     clients use to the model that is asked. `provider` names the price table's provider. `max_output_tokens` is the
-    most that its models can write when the request does not say; without it such a call cannot be bounded.
+    most that its models can write when the request does not say; without it such a call cannot be bounded. `max_input_tokens` is the most
+    that they can read at once, which bounds requests whose input lies with the provider.
     `timeout_s` is for the whole reply, `connect_timeout_s` for the connection. With `recording` "required" a call
     is refused when it cannot be recorded. `ask_usage` asks for token usage in streams whose client did not, and takes
     the extra chunk out of the client's stream. `default` marks the upstream for requests that name no model.
@@ -35,9 +40,12 @@ class UpstreamSpec(Record):
     models: tuple[str, ...] = ("*",)
     aliases: dict[str, str] = {}
     provider: str | None = None
+    kind: Literal["openai", "anthropic", "azure"] = "openai"
+    api_version: str | None = None
     timeout_s: float = 600.0
     connect_timeout_s: float = 10.0
     max_output_tokens: int | None = None
+    max_input_tokens: int | None = None
     recording: Literal["available", "required"] = "available"
     ask_usage: bool = False
     default: bool = False
@@ -78,6 +86,16 @@ def check(settings: Settings) -> None:
             raise SettingsError(
                 f"upstreams.{spec.name}.base_url is {spec.base_url!r}, expected an http:// or https:// address "
                 "such as https://api.openai.com/v1."
+            )
+        if (spec.kind == "azure") != (spec.api_version is not None):
+            raise SettingsError(
+                f'upstreams.{spec.name}.api_version is {spec.api_version!r} and its kind is "{spec.kind}". An upstream '
+                'of kind "azure" needs its API version (such as "2024-10-21", or "v1"), and no other kind has one.'
+            )
+        if spec.api_version is not None and not _VERSION.match(spec.api_version):
+            raise SettingsError(
+                f"upstreams.{spec.name}.api_version is {spec.api_version!r}, expected a version such as 2024-10-21, "
+                "2025-04-01-preview or v1."
             )
         for alias in spec.aliases:
             if alias in aliases:

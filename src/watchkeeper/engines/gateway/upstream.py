@@ -13,6 +13,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from watchkeeper.engines.gateway.addressing import credential_headers, required_headers
 from watchkeeper.engines.gateway.errors import Header, Refusal, UpstreamFailure
 from watchkeeper.engines.gateway.keys import OWNER
 from watchkeeper.engines.gateway.settings import Credential, UpstreamSpec
@@ -21,9 +22,10 @@ _LONGEST_HEADER_BYTES = 64 << 10
 
 _NOT_SENT_ON = frozenset(
     {
-        # of this connection only
+        # of this connection only, or of another request than the one that was read
         b"host", b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
-        b"upgrade", b"expect", b"content-length", b"content-encoding", b"accept-encoding",
+        b"upgrade", b"expect", b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-url",
+        b"x-rewrite-url", b"content-length", b"content-encoding", b"accept-encoding",
         # credentials: which one goes on is the owner's rule
         b"authorization", b"proxy-authorization", b"api-key", b"x-api-key", b"cookie",
         # the caller's network and identity are no business of the upstream's
@@ -200,11 +202,11 @@ def _passed_back_as(name: bytes) -> bytes | None:
 
 
 def headers_for(
-    incoming: list[Header], credential: Credential, spec: UpstreamSpec, parent: str | None
+    incoming: list[Header], credential: Credential, spec: UpstreamSpec, parent: str | None, suffix: str = ""
 ) -> CIMultiDict[str]:
     """The headers to send on: the caller's, less those of its connection, identity and credentials.
 
-    `parent` is the `traceparent` to send, None when the caller sent none. Raises 401 when the rule is "client" and the
+    `parent` is the `traceparent` to send, None when the caller sent none; `suffix` is the path asked. Raises 401 when the rule is "client" and the
     caller has no credential of its own, 503 when the rule's variable was not set.
     """
     headers: CIMultiDict[str] = CIMultiDict({"accept-encoding": "identity"})
@@ -224,9 +226,11 @@ def headers_for(
                 kind="unavailable",
                 headers=((b"x-should-retry", b"false"),),
             )
-        headers["authorization"] = f"Bearer {credential.token}"
+        headers.update(credential_headers(spec, credential.token, suffix))
     elif credential.rule == "client":
         _pass_credential(headers, dict(incoming), spec)
+    for name, value in required_headers(spec).items():
+        headers.setdefault(name, value)
     return headers
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from watchkeeper.analysis.replies import told
+from watchkeeper.analysis.replies import ToolUse, told
 from watchkeeper.analysis.usage import Counts, find, read
 from watchkeeper.records.span import Usage
 
@@ -18,7 +18,7 @@ _object = msgspec.json.Decoder(dict[str, Any])
 
 
 class Answer(msgspec.Struct, kw_only=True):
-    """What was read from a reply so far; None is unknown. `readable` is False when it is not a chat reply at all."""
+    """What was read from a reply so far; None is unknown. `readable` is False when it is no reply at all."""
 
     response_id: str | None = None
     model: str | None = None
@@ -27,6 +27,7 @@ class Answer(msgspec.Struct, kw_only=True):
     finish_reasons: tuple[str, ...] = ()
     usage: Usage = Usage()
     text: str = ""
+    tools: tuple[ToolUse, ...] = ()
     error_type: str | None = None
     message: str | None = None
     readable: bool = True
@@ -153,6 +154,7 @@ def note_told(answer: Answer, body: Mapping[str, Any]) -> None:
     answer.finish_reasons = said.finish_reasons[:_MOST_REASONS] or answer.finish_reasons
     if said.counts is not None:
         note_counts(answer, said.counts)
+    answer.tools = said.tools or answer.tools
     words = said.text or " ".join(f"{tool.name}({tool.arguments})" for tool in said.tools)
     answer.text = words[:PREVIEW_CHARS] or answer.text
 

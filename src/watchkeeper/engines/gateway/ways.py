@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import quote
 
 _ROOTS = ("/openai/v1", "/openai", "/v1")
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)(/.+)\Z")
+_IGNORED = re.compile(r";[^/]*|/\.(?=/|\Z)")
 _SLASHES = re.compile(r"/{2,}")
+_RAW_ROOT = re.compile(r"/openai/deployments/[^/]+(?=/)|/openai/v1(?=/)|/openai(?=/)|/v1(?=/)")
 
 
 class Way(NamedTuple):
@@ -24,10 +27,11 @@ class Way(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def way_of(path: str) -> Way:
-    """Take a path apart, as lenient as servers are: doubled and trailing slashes do not make it another path."""
-    plain = _SLASHES.sub("/", path)
-    if len(plain) > 1:
-        plain = plain.rstrip("/")
+    """Take a path apart, as lenient as servers are, so that no other writing of a path goes round its limits.
+
+    Doubled and trailing slashes, dots that mean the same folder, and parameters of a segment make no other path.
+    """
+    plain = _SLASHES.sub("/", _IGNORED.sub("", path)).rstrip("/ ")
     named = _DEPLOYMENT.match(plain)
     if named is not None:
         return Way(named.group(2), named.group(1), True)
@@ -35,3 +39,9 @@ def way_of(path: str) -> Way:
         if plain.startswith(root + "/"):
             return Way(plain[len(root) :], None, root != "/v1")
     return Way(None)
+
+
+def raw_suffix(raw_path: str, way: Way) -> str:
+    """What follows the root in a path as it came, its escapes kept."""
+    root = _RAW_ROOT.match(raw_path)
+    return quote(way.suffix or "", safe="/:@!$&'()*+,;=~") if root is None else raw_path[root.end() :]

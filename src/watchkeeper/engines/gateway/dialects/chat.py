@@ -69,11 +69,13 @@ class Chat(Dialect):
         asked = options is not None and options.get("include_usage") is True
         return Head(fields, model, quick.model, quick.messages, quick.stream is True, limit, quick.n or 1, asked)
 
-    def input_bound(self, body: bytes, head: Head) -> int | None:
-        """As many tokens as the body has bytes; an image counts besides; files and web searches have no bound."""
-        plain = unescaped(body)
-        if "web_search_options" in head.fields or (b'"file"' in plain and _FILE_PART.search(plain)):
+    def input_bound(self, body: bytes, head: Head, most: int | None = None, earlier: int | None = None) -> int | None:
+        """As many tokens as the body has bytes, more for images; files have no size and web searches no bound."""
+        if "web_search_options" in head.fields:
             return None
+        plain = unescaped(body)
+        if b'"file"' in plain and _FILE_PART.search(plain):
+            return most
         images = len(_IMAGE_PART.findall(plain)) if b'"image_url"' in plain else 0
         return len(body) + IMAGE_TOKENS * images
 

@@ -76,8 +76,11 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def input_bound(self, body: bytes, head: Head) -> int | None:
-        """The most input tokens that a request can cost, None when something is read whose size is not in it.
+    def input_bound(self, body: bytes, head: Head, most: int | None = None, earlier: int | None = None) -> int | None:
+        """The most input tokens that a request can cost, None when that is not known.
+
+        Where something is read whose size is not in the body, they are `most`: what the upstream's models can read at
+        once. `earlier` is what stands in the context of the response that the request continues, where that is known.
 
         A token is at least one byte of UTF-8 text, and JSON never writes text in fewer bytes than it has, so what
         stands in a body costs at most as many tokens as it has bytes.

@@ -27,7 +27,7 @@ class Embeddings(Dialect):
         fields, model, named = fields_of(body, self, deployment)
         return Head(fields, model, named, [], max_output=0)
 
-    def input_bound(self, body: bytes, head: Head) -> int | None:
+    def input_bound(self, body: bytes, head: Head, most: int | None = None, earlier: int | None = None) -> int | None:
         """As many tokens as the body has bytes: a token that is sent as a number takes two of them."""
         return len(body)
 

@@ -85,16 +85,13 @@ class Messages(Dialect):
             count(fields, "max_tokens", 0, MOST_TOKENS),
         )
 
-    def input_bound(self, body: bytes, head: Head) -> int | None:
+    def input_bound(self, body: bytes, head: Head, most: int | None = None, earlier: int | None = None) -> int | None:
         """As many tokens as the body has bytes, more for images and tools.
 
-        There is no bound for documents, files and addresses, for tools that the provider runs itself (search, code,
-        MCP), and where it is asked to compact the context, which is another pass over it.
+        Documents, files and addresses have no size. There is no bound for tools that the provider runs itself (search,
+        code, MCP), and where it is asked to compact the context, which is another pass over it.
         """
         if any(bytes(head.fields.get(name, b"null")) not in (b"null", b"[]", b"{}") for name in _UNBOUNDED):
-            return None
-        plain = unescaped(body)
-        if _SIZELESS.search(plain):
             return None
         tools = members(head.fields.get("tools"))
         if tools is None:
@@ -105,6 +102,9 @@ class Messages(Dialect):
             if not isinstance(kind, str) or not _CLIENT_TOOLS.match(kind):
                 return None
             own += kind != "custom"
+        plain = unescaped(body)
+        if _SIZELESS.search(plain):
+            return most
         images = len(_IMAGE.findall(plain)) if b'"image"' in plain else 0
         return len(body) + IMAGE_TOKENS * images + TOOL_TOKENS * (bool(tools) + own)
 

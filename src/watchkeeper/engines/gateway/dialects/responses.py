@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -30,8 +31,10 @@ CLIENT_TOOLS = frozenset({"function", "custom", "local_shell", "apply_patch"})
 CLIENT_TOOL_TOKENS = 2_000
 """Allowed for the instructions that a provider adds for a tool of its own; they are not documented."""
 
+COUNT = "/responses/input_tokens"
+_ONE = re.compile(r"/responses/([^/]+)(?:/cancel|/input_items)?\Z")
 _CALLS = (b'_call"', b'_call_output"')
-_ELSEWHERE = ("conversation", "previous_response_id", "prompt")
+_ELSEWHERE = ("conversation", "prompt")
 _SIZELESS = re.compile(rb'"type"\s*:\s*"(?:input_file|item_reference|compaction)"|"file_id"\s*:\s*"')
 _IMAGE = re.compile(rb'"type"\s*:\s*"input_image"')
 _items = msgspec.json.Decoder(str | list[msgspec.Raw] | None)
@@ -51,7 +54,9 @@ class Responses(Dialect):
 
     name = "responses"
     path = "/responses"
-    limiting = frozenset({"model", "input", "max_output_tokens", "tools", "background", "store", *_ELSEWHERE})
+    limiting = frozenset(
+        {"model", "input", "max_output_tokens", "tools", "background", "store", "previous_response_id", *_ELSEWHERE}
+    )
     conversation = "input"
     wording = Wording(OPENAI.body, _event)
 
@@ -71,25 +76,35 @@ class Responses(Dialect):
             count(fields, "max_output_tokens", 0, MOST_TOKENS),
         )
 
-    def input_bound(self, body: bytes, head: Head) -> int | None:
+    def input_bound(self, body: bytes, head: Head, most: int | None = None, earlier: int | None = None) -> int | None:
         """As many tokens as the body has bytes, more for images and tools.
 
-        There is no bound where the provider reads what is not in the body: an earlier response or conversation, a
-        prompt that it keeps, files, and tools that it runs itself.
+        What the provider reads elsewhere has no size: a conversation or prompt that it keeps, files, and an earlier
+        response that is not known here. There is no bound for tools that it runs itself.
         """
-        plain = unescaped(body)
-        if any(bytes(head.fields.get(name, b"null")) != b"null" for name in _ELSEWHERE) or _SIZELESS.search(plain):
-            return None
         tools = members(head.fields.get("tools"))
         if tools is None or any(tool.get("type") not in CLIENT_TOOLS for tool in tools):
             return None
+        allowed = len(body)
+        plain = unescaped(body)
+        if any(given(head, name) for name in _ELSEWHERE) or _SIZELESS.search(plain):
+            return most
+        if given(head, "previous_response_id"):
+            if earlier is None:
+                return most
+            allowed += earlier
         own = sum(tool.get("type") not in ("function", "custom") for tool in tools)
         images = len(_IMAGE.findall(plain)) if b'"input_image"' in plain else 0
-        return len(body) + IMAGE_TOKENS * images + CLIENT_TOOL_TOKENS * own
+        return allowed + IMAGE_TOKENS * images + CLIENT_TOOL_TOKENS * own
 
-    def steps(self, head: Head, agent: str | None) -> tuple[ToolStep, ...]:
-        """The tool calls among the items, each with its output."""
-        found: list[Mapping[str, Any]] = []
+    def steps(
+        self, head: Head, agent: str | None, before: tuple[tuple[str, str, str], ...] = ()
+    ) -> tuple[ToolStep, ...]:
+        """The tool calls among the items, each with its output.
+
+        `before` are the calls (id, tool, arguments) of the response that this request continues, which it answers.
+        """
+        found: list[Mapping[str, Any]] = [_call(*each) for each in before]
         for item in decoded(head.messages, _CALLS):
             found += as_chat(item)
         return tool_steps(found, agent)
@@ -126,14 +141,27 @@ def as_chat(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return [{"role": "tool", "tool_call_id": item.get("call_id"), "content": item.get("output")}]
     if not kind.endswith("_call"):
         return []
-    given = next((item[name] for name in ("arguments", "input", "action", "operation") if name in item), "")
-    function = {"name": item.get("name") or kind, "arguments": given}
-    found: list[Mapping[str, Any]] = [
-        {"role": "assistant", "tool_calls": [{"id": call_id, "function": function}]},
-    ]
+    arguments = next((item[name] for name in ("arguments", "input", "action", "operation") if name in item), "")
+    found: list[Mapping[str, Any]] = [_call(call_id, item.get("name") or kind, arguments)]
     if isinstance(item.get("output"), str | list):
         found.append({"role": "tool", "tool_call_id": call_id, "content": item["output"]})
     return found
+
+
+def _call(call_id: Any, tool: Any, arguments: Any) -> Mapping[str, Any]:
+    function = {"name": tool, "arguments": arguments}
+    return {"role": "assistant", "tool_calls": [{"id": call_id, "function": function}]}
+
+
+def given(head: Head, name: str) -> bool:
+    """Whether a field is there and not null."""
+    return name in head.fields and bytes(head.fields[name]) != b"null"
+
+
+def response_id(suffix: str) -> str | None:
+    """The id in a path about one response (`/responses/ID`, `/responses/ID/cancel`), None in any other."""
+    named = _ONE.match(suffix)
+    return None if named is None or suffix in (COMPACT.path, COUNT) else unquote(named.group(1))
 
 
 RESPONSES, COMPACT = Responses(), Compact()
