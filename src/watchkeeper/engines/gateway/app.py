@@ -220,7 +220,7 @@ def _call(parts: Parts, exchange: Exchange, key: Key | None, dialect: Dialect | 
         return StoredCall(parts, exchange, key, RESPONSES, way)
     if dialect is not None:
         return ModelCall(parts, exchange, key, dialect, way)
-    about = aside_of(way.suffix or "")
+    about = aside_of(exchange.method, way.suffix or "")
     if about is not None:
         return AsideCall(parts, exchange, key, about, way)
     return OpaqueCall(parts, exchange, key, way)

@@ -23,15 +23,17 @@ class UpstreamSpec(Record):
     `kind` says how it is addressed. "openai": `base_url` ends where an OpenAI client's does (usually in `/v1`) and the
     key is a bearer token. "anthropic": the same, but the key goes in `x-api-key`. "azure": `base_url` is the resource
     (`https://NAME.openai.azure.com`), the models are its deployments, `api_version` is its version (or "v1"), and
-    the key goes in `api-key`. `credential` is the owner's rule, never guessed:
-    "env:NAME" sends the value of that variable as the key, "client" passes on the caller's own
-    credential, "none" sends none. `models` are names or globs in the order they are tried; `aliases` maps a name that
-    clients use to the model that is asked. `provider` names the price table's provider. `max_output_tokens` is the
-    most that its models can write when the request does not say; without it such a call cannot be bounded. `max_input_tokens` is the most
-    that they can read at once, which bounds requests whose input lies with the provider.
-    `timeout_s` is for the whole reply, `connect_timeout_s` for the connection. With `recording` "required" a call
-    is refused when it cannot be recorded. `ask_usage` asks for token usage in streams whose client did not, and takes
-    the extra chunk out of the client's stream. `default` marks the upstream for requests that name no model.
+    the key goes in `api-key`.
+
+    `credential` is the owner's rule, never guessed: "env:NAME" sends the value of that variable as the key, "client"
+    passes on the caller's own credential, "none" sends none. `models` are names or globs in the order they are tried;
+    `aliases` maps a name that clients use to the model that is asked. `provider` names the price table's provider.
+    `max_output_tokens` is the most that its models can write when the request does not say; without it such a call
+    cannot be bounded. `max_input_tokens` is the most that they can read at once, which bounds requests whose input lies
+    with the provider. `timeout_s` is for the whole reply, `connect_timeout_s` for the connection. With `recording`
+    "required" a call is refused when it cannot be recorded. `ask_usage` asks for token usage in streams whose client
+    did not, and takes the extra chunk out of the client's stream. `default` marks the upstream for requests that name
+    no model.
     """
 
     name: str

@@ -206,8 +206,8 @@ def headers_for(
 ) -> CIMultiDict[str]:
     """The headers to send on: the caller's, less those of its connection, identity and credentials.
 
-    `parent` is the `traceparent` to send, None when the caller sent none; `suffix` is the path asked. Raises 401 when the rule is "client" and the
-    caller has no credential of its own, 503 when the rule's variable was not set.
+    `parent` is the `traceparent` to send, None when the caller sent none; `suffix` is the path that is asked. Raises
+    401 when the rule is "client" and the caller has no credential of its own, 503 when the rule's variable was not set.
     """
     headers: CIMultiDict[str] = CIMultiDict({"accept-encoding": "identity"})
     for raw, value in incoming:
@@ -229,8 +229,8 @@ def headers_for(
         headers.update(credential_headers(spec, credential.token, suffix))
     elif credential.rule == "client":
         _pass_credential(headers, dict(incoming), spec)
-    for name, value in required_headers(spec).items():
-        headers.setdefault(name, value)
+    for required, given in required_headers(spec).items():
+        headers.setdefault(required, given)
     return headers
 
 

@@ -8,7 +8,7 @@ from watchkeeper.engines.gateway.dialects.chat import CHAT
 from watchkeeper.engines.gateway.dialects.dialect import Dialect
 from watchkeeper.engines.gateway.dialects.embeddings import EMBEDDINGS
 from watchkeeper.engines.gateway.dialects.messages import ANTHROPIC, MESSAGES
-from watchkeeper.engines.gateway.dialects.responses import COMPACT, COUNT, RESPONSES, response_id
+from watchkeeper.engines.gateway.dialects.responses import COMPACT, COUNT, RESPONSES, is_free
 from watchkeeper.engines.gateway.errors import OPENAI, Wording
 
 DIALECTS: Mapping[str, Dialect] = {each.path: each for each in (CHAT, RESPONSES, COMPACT, EMBEDDINGS, MESSAGES)}
@@ -26,11 +26,11 @@ def dialect_of(suffix: str | None) -> Dialect | None:
     return DIALECTS.get(suffix) or DIALECTS.get(suffix.lower())
 
 
-def aside_of(suffix: str) -> Dialect | None:
+def aside_of(method: str, suffix: str) -> Dialect | None:
     """The dialect of a path at which nothing is charged for: counts, responses that are kept, conversations."""
-    if response_id(suffix) is not None or suffix == "/conversations" or suffix.startswith("/conversations/"):
+    if is_free(method, suffix):
         return RESPONSES
-    return COUNTS.get(suffix)
+    return COUNTS.get(suffix) if method == "POST" else None
 
 
 def wording_of(suffix: str | None, headers: Mapping[bytes, bytes]) -> Wording:

@@ -33,6 +33,7 @@ CLIENT_TOOL_TOKENS = 2_000
 
 COUNT = "/responses/input_tokens"
 _ONE = re.compile(r"/responses/([^/]+)(?:/cancel|/input_items)?\Z")
+_CONVERSATION = re.compile(r"/conversations(?:/[^/]+(?:/items(?:/[^/]+)?)?)?\Z")
 _CALLS = (b'_call"', b'_call_output"')
 _ELSEWHERE = ("conversation", "prompt")
 _SIZELESS = re.compile(rb'"type"\s*:\s*"(?:input_file|item_reference|compaction)"|"file_id"\s*:\s*"')
@@ -162,6 +163,13 @@ def response_id(suffix: str) -> str | None:
     """The id in a path about one response (`/responses/ID`, `/responses/ID/cancel`), None in any other."""
     named = _ONE.match(suffix)
     return None if named is None or suffix in (COMPACT.path, COUNT) else unquote(named.group(1))
+
+
+def is_free(method: str, suffix: str) -> bool:
+    """Whether a request only reads, cancels or deletes what the provider keeps, or changes a conversation."""
+    if response_id(suffix) is None:
+        return _CONVERSATION.match(suffix) is not None
+    return suffix.endswith("/cancel") if method == "POST" else method in ("GET", "HEAD", "DELETE")
 
 
 RESPONSES, COMPACT = Responses(), Compact()
