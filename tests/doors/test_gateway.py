@@ -73,8 +73,10 @@ def _client(secret: str, url: str) -> openai.AsyncOpenAI:
 
 
 @asynccontextmanager
-async def house(folder: Path, *links: Link) -> AsyncIterator[House]:
-    lab = LabServer(LabConfig(rules=(Rule(name="calm", answer="All is well."),)))
+async def house(
+    folder: Path, *links: Link, rules: tuple[Rule, ...] = (Rule(name="calm", answer="All is well."),)
+) -> AsyncIterator[House]:
+    lab = LabServer(LabConfig(rules=rules))
     with lab:
         journal = Journal(folder / "journal", "gateway", os.urandom(32))
         cells = SQLiteCells.open(folder / "cells.sqlite")
@@ -82,7 +84,7 @@ async def house(folder: Path, *links: Link) -> AsyncIterator[House]:
         chain = Chain(links, cells, journal.append, time.time_ns)
         spec = UpstreamSpec(name="lab", base_url=lab.base_url, credential="none", aliases={"fast": "lab-small"})
         settings = Settings(upstreams=(spec,), require_keys=True)
-        gateway = Gateway(settings, journal, chain, keys, Prices([DOLLAR_A_TOKEN]), environment={})
+        gateway = Gateway(settings, journal, chain, keys, Prices([DOLLAR_A_TOKEN]), environment={}, cells=cells)
         made = await keys.create("test", user="ada")
         try:
             async with serving(gateway) as url, _client(made.secret, url) as client:

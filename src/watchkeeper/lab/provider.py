@@ -1,15 +1,20 @@
 """The lab provider: an OpenAI-compatible endpoint that stands in for paid models and says that it is not one.
 
-    POST /v1/chat/completions   plain and streamed; a recorded reply if the conversation is known, else a
-    script's GET  /v1/models             the lab's models and the recorded ones, all owned by
-    "watchkeeper-lab (not a model)" GET  /healthz               {"status": "ok", ...} GET  /lab/price-table
-    the invented prices GET  /lab/log               the calls served, newest last; no message text and no
-    credentials
+    POST /v1/chat/completions    plain and streamed; a recorded reply if the conversation is known, else a script's
+    POST /v1/responses           the same in OpenAI's Responses; also retrieve, cancel, delete, input_items, compact
+    POST /v1/messages            the same in Anthropic's Messages; also count_tokens
+    POST /v1/embeddings          invented vectors
+    GET  /v1/models              the lab's models and the recorded ones, all owned by "watchkeeper-lab (not a model)"
+    GET  /healthz                {"status": "ok", ...}
+    GET  /lab/price-table        the invented prices
+    GET  /lab/log                the calls served, newest last; no message text and no credentials
+
+Azure's paths (/openai/deployments/NAME/chat/completions?api-version=...) lead to the same.
 
 Recordings are asked first, then the script; a request that neither knows is a 404 with code
 `lab_unknown_request`. What it does on purpose to break things is in `watchkeeper.lab.faults`.
 
-Limits: one choice a reply (`n` of 1), no sampling, no embeddings or responses endpoint; `temperature`,
+Limits: one choice a reply (`n` of 1), no sampling, no tools of its own; `temperature`,
 `stop`, `response_format` and unknown fields are accepted and change nothing. `max_tokens` is obeyed in lab
 tokens for text.
 """
@@ -18,39 +23,43 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 import msgspec
 
-from watchkeeper.lab.exchange import DONE, Exchange, event
-from watchkeeper.lab.faults import FaultError, Faults, PlannedFault, parse_faults, split_model
+from watchkeeper.lab.exchange import Exchange
+from watchkeeper.lab.faults import FaultError, Faults, PlannedFault, parse_faults
+from watchkeeper.lab.messages import MessagesSpeech
 from watchkeeper.lab.prices import LAB_MODELS, price_table
 from watchkeeper.lab.recordings import Recordings, request_digest
+from watchkeeper.lab.responses import ResponsesSpeech
 from watchkeeper.lab.runs import RecordedRun, load_runs
 from watchkeeper.lab.script import Asked, Rule, Script, sandbox_rules
 from watchkeeper.lab.shapes import (
     OWNER,
     Envelope,
+    Json,
     LabError,
     Reply,
     Usage,
-    chunks,
-    completion,
     completion_tokens,
     limited,
     prompt_tokens,
     wordier,
 )
+from watchkeeper.lab.speech import Answer, ChatRequest, ChatSpeech, Speech, embeddings
 from watchkeeper.lab.tokenizers import Meter
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 FAULT_HEADER = "x-lab-fault"
-RUN_HEADER = "x-watchkeeper-run"
+_DEPLOYMENT = re.compile(r"/openai/deployments/[^/]+(/.+)\Z")
 
 
 class LabConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,28 +114,6 @@ class Call(msgspec.Struct, kw_only=True):
     completion_tokens: int | None = None
 
 
-class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of a chat request that the lab reads; `model` is without its `fault_words`."""
-
-    model: str
-    fault_words: str
-    messages: list[Any]
-    tools: list[Any]
-    stream: bool
-    include_usage: bool
-    max_tokens: int | None
-    run: str | None
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is needed to send a reply."""
-
-    envelope: Envelope
-    reply: Reply
-    usage: Usage | None
-    include_usage: bool
-
-
 def sample_config() -> LabConfig:
     """The shipped recordings and the script of the sandbox agents: what a demo or a drill needs."""
     return LabConfig(recordings=tuple(load_runs()), rules=sandbox_rules())
@@ -149,6 +136,7 @@ class LabApp:
         self._planned = tuple((plan, parse_faults(plan.faults)) for plan in config.faults)
         self._seen_by_plan: Counter[int] = Counter()
         self._numbers = itertools.count()
+        self._chats, self._responses, self._messages = ChatSpeech(), ResponsesSpeech(), MessagesSpeech()
         self._models = tuple(dict.fromkeys((*config.models, *self._recordings.models)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,15 +146,30 @@ class LabApp:
         if scope["type"] != "http":
             raise ValueError(f"The lab speaks HTTP, not {scope['type']}. Use POST /v1/chat/completions.")
         exchange = Exchange(scope, receive, send)
+        path = _plain_path(exchange)
+        speech = self._messages if path.startswith("/v1/messages") else self._chats
         try:
-            await self._route(exchange)
+            await self._route(exchange, path)
         except LabError as error:
-            await exchange.send_json(error.status, error.body(), error.headers)
+            await exchange.send_json(error.status, speech.error(error), error.headers)
 
-    async def _route(self, exchange: Exchange) -> None:
-        match exchange.method, exchange.path:
+    async def _route(self, exchange: Exchange, path: str) -> None:
+        match exchange.method, path:
             case "POST", "/v1/chat/completions":
-                await self._chat(exchange)
+                await self._converse(exchange, self._chats)
+            case "POST", "/v1/responses":
+                await self._converse(exchange, self._responses)
+            case "POST", "/v1/messages":
+                await self._converse(exchange, self._messages)
+            case "POST", "/v1/messages/count_tokens" | "/v1/responses/input_tokens":
+                await self._count(exchange, path)
+            case "POST", "/v1/responses/compact":
+                self._authorize(exchange)
+                raw = await exchange.read()
+                await exchange.send_json(200, self._responses.compacted(raw, exchange.headers, next(self._numbers)))
+            case "POST", "/v1/embeddings":
+                self._authorize(exchange)
+                await exchange.send_json(200, embeddings(await exchange.read()))
             case "GET", "/v1/models":
                 await exchange.send_json(200, {"object": "list", "data": [_model(m) for m in self._models]})
             case "GET", "/healthz":
@@ -175,15 +178,37 @@ class LabApp:
                 await exchange.send_json(200, price_table())
             case "GET", "/lab/log":
                 await exchange.send_json(200, {"calls": [msgspec.to_builtins(call) for call in self.calls]})
+            case method, path if path.startswith("/v1/responses/"):
+                await self._about(exchange, method, path)
             case method, path:
-                raise LabError(
-                    404,
-                    "lab_unknown_path",
-                    f"The lab has no {method} {path}. It has POST /v1/chat/completions, and GET /v1/models, "
-                    "/healthz, /lab/price-table and /lab/log.",
-                )
+                raise _unknown(method, path)
 
-    async def _chat(self, exchange: Exchange) -> None:
+    async def _about(self, exchange: Exchange, method: str, path: str) -> None:
+        """Requests about a response that is kept."""
+        self._authorize(exchange)
+        asked = parse_qs(exchange.query)
+        if method == "GET" and asked.get("stream") == ["true"]:
+            after = int(asked.get("starting_after", ["-1"])[0])
+            parts = [(part, 0.0) for part, _ in self._responses.replayed(path, after)]
+            await exchange.send_stream(parts, {})
+            return
+        body = self._responses.about(method, path)
+        if body is None:
+            raise _unknown(method, path)
+        await exchange.send_json(200, body)
+
+    async def _count(self, exchange: Exchange, path: str) -> None:
+        """How many lab tokens a request would have."""
+        self._authorize(exchange)
+        raw = await exchange.read()
+        if path == "/v1/responses/input_tokens":
+            request = self._responses.read(raw, exchange.headers)
+            head = {"object": "response.input_tokens"}
+        else:
+            request, head = self._messages.read_any(raw, exchange.headers, limited=False), {}
+        await exchange.send_json(200, head | {"input_tokens": prompt_tokens(request.messages, request.tools)})
+
+    async def _converse(self, exchange: Exchange, speech: Speech) -> None:
         raw = await exchange.read()
         call = Call(
             number=next(self._numbers),
@@ -193,19 +218,21 @@ class LabApp:
         self.calls.append(call)
         try:
             self._authorize(exchange)
-            request = read_request(raw, exchange.headers)
+            request = speech.read(raw, exchange.headers)
             call.model, call.stream, call.run = request.model, request.stream, request.run
             call.digest = request_digest(request.messages)
             faults = self._choose_faults(request, exchange.headers)
             call.faults = faults.words
-            await self._serve(exchange, request, faults, call)
+            await self._serve(exchange, request, faults, call, speech)
         except LabError as error:
             call.status, call.code, call.outcome = error.status, error.code, "error"
             raise
         if exchange.left:
             call.outcome = "client_left"
 
-    async def _serve(self, exchange: Exchange, request: ChatRequest, faults: Faults, call: Call) -> None:
+    async def _serve(
+        self, exchange: Exchange, request: ChatRequest, faults: Faults, call: Call, speech: Speech
+    ) -> None:
         await exchange.pause((faults.slow_s or 0.0) + self._config.first_token_s)
         if faults.hang:
             call.outcome = "hung"
@@ -220,9 +247,10 @@ class LabApp:
         answer = self._answer(request, faults, call)
         call.status = 200
         if request.stream:
-            await self._send_streamed(exchange, answer, faults, call)
+            parts = self._parts(speech.events(request, answer, self._config.chunk_tokens), malformed=faults.malformed)
+            await self._send_streamed(exchange, answer, parts, faults, call)
         else:
-            await self._send_plain(exchange, answer, faults, call)
+            await self._send_plain(exchange, answer, speech.plain(request, answer), faults, call)
 
     def _answer(self, request: ChatRequest, faults: Faults, call: Call) -> Answer:
         model = faults.swap or request.model
@@ -269,7 +297,7 @@ class LabApp:
             reasoning_tokens=reasoning,
         )
 
-    async def _send_plain(self, exchange: Exchange, answer: Answer, faults: Faults, call: Call) -> None:
+    async def _send_plain(self, exchange: Exchange, answer: Answer, body: Json, faults: Faults, call: Call) -> None:
         await exchange.pause(self._delay_s(completion_tokens(answer.reply)))
         if faults.cut == 0:
             call.outcome = "cut"
@@ -279,35 +307,32 @@ class LabApp:
             call.outcome = "hung"
             await exchange.hang()
             return
-        data = msgspec.json.encode(completion(answer.envelope, answer.reply, answer.usage))
+        data = msgspec.json.encode(body)
         call.outcome = "served"
         headers = {"x-request-id": answer.envelope.id}
         await exchange.send_bytes(200, data[: len(data) // 2] if faults.malformed else data, headers)
 
-    async def _send_streamed(self, exchange: Exchange, answer: Answer, faults: Faults, call: Call) -> None:
+    async def _send_streamed(
+        self,
+        exchange: Exchange,
+        answer: Answer,
+        parts: Iterator[tuple[bytes, float]],
+        faults: Faults,
+        call: Call,
+    ) -> None:
         call.outcome = "served" if faults.cut is None else "cut"
         headers = {"x-request-id": answer.envelope.id}
-        parts = self._parts(answer, malformed=faults.malformed)
         call.chunks_sent = await exchange.send_stream(parts, headers, cut=faults.cut, stall=faults.stall)
         if not exchange.closed:
             call.outcome = "served"
 
-    def _parts(self, answer: Answer, *, malformed: bool) -> Iterator[tuple[bytes, float]]:
+    def _parts(self, events: Iterator[tuple[bytes, int]], *, malformed: bool) -> Iterator[tuple[bytes, float]]:
         """The events of a stream with the delay before each; a malformed one breaks off in its second."""
-        bodies = chunks(
-            answer.envelope,
-            answer.reply,
-            answer.usage,
-            include_usage=answer.include_usage,
-            chunk_tokens=self._config.chunk_tokens,
-        )
-        for index, (body, tokens) in enumerate(bodies):
-            data = event(body)
+        for index, (data, tokens) in enumerate(events):
             if malformed and index == 1:
                 yield data[: len(data) // 2] + b"\n\n", 0.0
                 return
             yield data, self._delay_s(tokens)
-        yield DONE, 0.0
 
     def _delay_s(self, tokens: int) -> float:
         rate = self._config.tokens_per_s
@@ -329,40 +354,10 @@ class LabApp:
 
     def _authorize(self, exchange: Exchange) -> None:
         key = self._config.api_key
-        if key is not None and exchange.headers.get("authorization") != f"Bearer {key}":
+        shown = [exchange.headers.get(name) for name in ("x-api-key", "api-key")]
+        if key is not None and exchange.headers.get("authorization") != f"Bearer {key}" and key not in shown:
             text = "The lab does not accept this API key. Send the key that its config names."
             raise LabError(401, "invalid_api_key", text)
-
-
-def read_request(raw: bytes, headers: dict[str, str]) -> ChatRequest:
-    """Read a chat request; raises `LabError` 400 in OpenAI's shape that names the field at fault."""
-    try:
-        body = msgspec.json.decode(raw)
-    except msgspec.DecodeError as error:
-        raise LabError(400, "invalid_json", f"The body is not JSON: {error}. Send one JSON object.") from error
-    if not isinstance(body, dict):
-        raise LabError(400, "invalid_json", f"The body is a JSON {type(body).__name__}. Send one JSON object.")
-    model, words = split_model(_field(body, "model", str, required=True))
-    messages = _field(body, "messages", list, required=True)
-    if not messages or not all(isinstance(message, dict) for message in messages):
-        raise _wrong("messages", "an array of message objects with at least one in it")
-    if body.get("n") not in (None, 1):
-        raise _wrong("n", "1: the lab gives one choice a reply")
-    options = _field(body, "stream_options", dict) or {}
-    metadata = _field(body, "metadata", dict) or {}
-    limit = _field(body, "max_completion_tokens", int) or _field(body, "max_tokens", int)
-    if limit is not None and limit < 1:
-        raise _wrong("max_completion_tokens", f"1 or more, got {limit}")
-    return ChatRequest(
-        model=model,
-        fault_words=words,
-        messages=messages,
-        tools=_field(body, "tools", list) or [],
-        stream=bool(body.get("stream")),
-        include_usage=bool(options.get("include_usage")),
-        max_tokens=limit,
-        run=headers.get(RUN_HEADER) or _field(metadata, "run", str),
-    )
 
 
 def planted_error(status: int, retry_after_s: float | None) -> LabError:
@@ -373,17 +368,25 @@ def planted_error(status: int, retry_after_s: float | None) -> LabError:
     return LabError(status, code, text, kind=kind, headers=headers)
 
 
-def _field(body: dict[str, Any], name: str, kind: type, *, required: bool = False) -> Any:
-    value = body.get(name)
-    if value is None and not required:
-        return None
-    if not isinstance(value, kind):
-        raise _wrong(name, f"a {_JSON_NAMES[kind]}, got {'nothing' if value is None else type(value).__name__}")
-    return value
+def _plain_path(exchange: Exchange) -> str:
+    """The path as OpenAI has it: Azure's paths name a deployment, and ask for a version in the query."""
+    path = exchange.path
+    if not path.startswith("/openai/"):
+        return path
+    deployed = _DEPLOYMENT.match(path)
+    suffix = deployed.group(1) if deployed else path.removeprefix("/openai")
+    if suffix.startswith("/v1/"):
+        return suffix
+    return f"/v1{suffix}" if "api-version" in parse_qs(exchange.query) else path
 
 
-def _wrong(name: str, expected: str) -> LabError:
-    return LabError(400, "invalid_value", f"The field {name!r} must be {expected}.", param=name)
+def _unknown(method: str, path: str) -> LabError:
+    return LabError(
+        404,
+        "lab_unknown_path",
+        f"The lab has no {method} {path}. It has POST /v1/chat/completions, /v1/responses, /v1/messages and "
+        "/v1/embeddings, and GET /v1/models, /healthz, /lab/price-table and /lab/log.",
+    )
 
 
 def _model(name: str) -> dict[str, Any]:
@@ -396,6 +399,3 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
-
-
-_JSON_NAMES = {str: "string", list: "array", dict: "object", int: "whole number"}

@@ -202,13 +202,13 @@ def completion(envelope: Envelope, reply: Reply, usage: Usage | None) -> Json:
 def deltas(reply: Reply, chunk_tokens: int) -> Iterator[tuple[Json, int]]:
     """The deltas of a streamed reply in order, each with the lab tokens that it carries."""
     yield {"role": "assistant", "content": "" if reply.content is not None else None}, 0
-    for piece in _pieces(reply.content or "", chunk_tokens):
+    for piece in pieces(reply.content or "", chunk_tokens):
         yield {"content": piece}, lab_tokens(piece)
     for index, call in enumerate(reply.tool_calls):
         opening = {"name": call.name, "arguments": ""}
         head = {"index": index, "id": call.id, "type": "function", "function": opening}
         yield {"tool_calls": [head]}, lab_tokens(call.name)
-        for piece in _pieces(call.arguments, chunk_tokens):
+        for piece in pieces(call.arguments, chunk_tokens):
             yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, lab_tokens(piece)
 
 
@@ -233,7 +233,8 @@ def _choice(delta: Json, finish_reason: str | None) -> Json:
     return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
 
 
-def _pieces(text: str, chunk_tokens: int) -> Iterator[str]:
+def pieces(text: str, chunk_tokens: int) -> Iterator[str]:
+    """A text in pieces of at most so many lab tokens of plain ASCII."""
     size = max(1, chunk_tokens) * BYTES_PER_TOKEN
     for start in range(0, len(text), size):
         yield text[start : start + size]

@@ -171,7 +171,7 @@ class TestUnknownRequests:
         assert answer["error"]["message"]
 
     def test_another_path_is_a_404_that_lists_the_paths(self, lab: LabServer) -> None:
-        status, answer = post(lab, b"{}", "/v1/embeddings")
+        status, answer = post(lab, b"{}", "/v1/audio/speech")
         assert status == 404
         assert "/v1/chat/completions" in answer["error"]["message"]
 
