@@ -152,7 +152,7 @@ async def test_a_response_is_seen_by_its_own_tenant_only(tmp_path: Path) -> None
 
 
 async def test_a_loop_over_continued_responses_is_stopped_without_any_header(tmp_path: Path) -> None:
-    async with house(tmp_path, Link(policy=Loop(), instance="loop"), rules=(LOOK, CALM)) as at:
+    async with house(tmp_path, Link(policy=Loop(action="stop"), instance="loop"), rules=(LOOK, CALM)) as at:
         reply = await at.client.responses.create(model="fast", input="Look.", tools=[TOOL])  # type: ignore[list-item]
         stopped = None
         for turn in range(12):
@@ -193,7 +193,7 @@ async def test_messages_have_tools_counts_and_a_loop_breaker(tmp_path: Path) -> 
     tool = {"name": "look", "input_schema": {"type": "object"}}
     messages: list[object] = [*MESSAGES]
     async with (
-        house(tmp_path, Link(policy=Loop(), instance="loop"), rules=(LOOK, CALM)) as at,
+        house(tmp_path, Link(policy=Loop(action="stop"), instance="loop"), rules=(LOOK, CALM)) as at,
         anthropic_client(at) as client,
     ):
         counted = await client.messages.count_tokens(model="fast", messages=MESSAGES)
@@ -291,28 +291,28 @@ async def test_models_are_listed_in_the_shape_of_each_client(tmp_path: Path) -> 
         assert (await client.models.retrieve("fast")).display_name == "fast"
 
 
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("/v1/chat/completions/", 403),
-        ("//v1//chat/./completions", 403),
-        ("/v1/chat/completions;x=1", 403),
-        ("/v1/Chat/Completions", 403),
-        ("/openai/v1/chat/completions", 403),
-        ("/openai/deployments/fast/chat/completions", 403),
-        ("/v1/completions", 403),
-        ("/v1/threads/runs", 403),
-        ("/v1/responses/x/y/z", 403),
-        ("/v1/messages/batches", 403),
-        ("/v2/chat/completions", 404),
-    ],
+DETOURS = (
+    "/v1/chat/completions/",
+    "//v1//chat/./completions",
+    "/v1/chat/completions;x=1",
+    "/v1/Chat/Completions",
+    "/openai/v1/chat/completions",
+    "/openai/deployments/fast/chat/completions",
+    "/v1/completions",
+    "/v1/threads/runs",
+    "/v1/responses/x/y/z",
+    "/v1/responses/x",
+    "/v1/messages/batches",
 )
-async def test_no_other_writing_of_a_path_goes_round_a_budget(tmp_path: Path, path: str, status: int) -> None:
+
+
+async def test_no_other_writing_of_a_path_goes_round_a_budget(tmp_path: Path) -> None:
     body = json.dumps({"model": "fast", "messages": MESSAGES, "max_tokens": 101, "prompt": "x"}).encode()
     headers = {"content-type": "application/json", "x-http-method-override": "POST"}
     async with house(tmp_path, cap(100.0)) as at, httpx2.AsyncClient() as client:
         headers["authorization"] = f"Bearer {at.client.api_key}"
-        request = client.build_request("POST", at.url, content=body, headers=headers)
-        request.url = request.url.copy_with(raw_path=path.encode())
-        assert (await client.send(request)).status_code == status
+        for path in DETOURS:
+            request = client.build_request("POST", at.url, content=body, headers=headers)
+            request.url = request.url.copy_with(raw_path=path.encode())
+            assert (await client.send(request)).status_code == 403, path
         assert not at.lab.calls

@@ -371,7 +371,7 @@ class ModelCall(Call):
             body, head = amendment, self.dialect.read(amendment, self._way.deployment)
             self.logbook.happened("watchkeeper.amended")
         if ruling.advice:
-            told = advised(body, head.fields, ruling.advice)
+            told = advised(body, head.fields, ruling.advice) if self.dialect.conversation else None
             self.logbook.happened("watchkeeper.advised" if told is not None else "watchkeeper.advice_not_given")
             if told is not None:
                 body, head = told, self.dialect.read(told, self._way.deployment)

@@ -57,14 +57,15 @@ class Dialect(ABC):
     """One interface of a provider. Stateless: everything is read from the request or the reply at hand.
 
     `path` follows the root (`/v1`), here and at the upstream. `limiting` are the fields that limits rest on: each may
-    be named once only. `wording` says in what words the gateway answers this client itself.
+    be named once only. `conversation` is the field that holds one, None where the model is not spoken to. `wording`
+    says in what words the gateway answers this client itself.
     """
 
     name: ClassVar[str]
     path: ClassVar[str]
     operation: ClassVar[Operation] = Operation.CHAT
     limiting: ClassVar[frozenset[str]]
-    conversation: ClassVar[str] = "messages"
+    conversation: ClassVar[str | None] = "messages"
     wording: ClassVar[Wording] = OPENAI
     documented_defaults: ClassVar[bool] = False
 

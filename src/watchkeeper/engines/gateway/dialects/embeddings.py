@@ -20,7 +20,7 @@ class Embeddings(Dialect):
     path = "/embeddings"
     operation = Operation.EMBEDDINGS
     limiting = frozenset({"model", "input"})
-    conversation = "input"
+    conversation = None
 
     def read(self, body: bytes, deployment: str | None = None) -> Head:
         """Decode the head; the input, which may be long, is left as it is."""
