@@ -62,6 +62,7 @@ PAGES = (
     "answer-origins",
     "canaries",
     "compare-honestly",
+    "clients",
     "erase-and-encrypt",
     "evals",
     "evidence-pack",
@@ -83,6 +84,8 @@ PAGES = (
     "watch-outcomes",
 )
 EXPECTED = {
+    "python desk.py": "resolve .*refund|That is settled",
+    "python brief.py": "^tool_use .*A-18",
     "watchkeeper doctor": "ok  settings: watchkeeper.toml",
     "watchkeeper policy list": "loop",
     "watchkeeper policy backtest --policy loop --since 7d": "would have stopped 1 of 3 runs",

@@ -120,7 +120,7 @@ def _tool(tool: Any) -> Any:
 
 def _head(answer: Answer) -> Json:
     return {
-        "id": answer.envelope.id.replace("chatcmpl", "msg"),
+        "id": answer.envelope.id.replace("chatcmpl-lab-", "msg_lab_"),
         "type": "message",
         "role": "assistant",
         "model": answer.envelope.model,

@@ -179,7 +179,7 @@ def _whole(request: ChatRequest, answer: Answer) -> Json:
         told |= _details(usage.cached_tokens or 0, usage.reasoning_tokens or 0)
     short = answer.reply.cut_short
     return {
-        "id": answer.envelope.id.replace("chatcmpl", "resp"),
+        "id": "resp_" + _plain(answer.envelope.id),
         "object": "response",
         "created_at": answer.envelope.created_s,
         "status": "incomplete" if short else "completed",
@@ -220,8 +220,12 @@ def _state(whole: Json, status: str) -> Json:
     return whole | {"status": status, "output": [], "usage": None, "incomplete_details": None}
 
 
+def _plain(envelope_id: str) -> str:
+    return envelope_id.removeprefix("chatcmpl-").replace("-", "_")
+
+
 def _output(reply: Reply, envelope_id: str, status: str) -> Iterator[Json]:
-    name = envelope_id.removeprefix("chatcmpl-")
+    name = _plain(envelope_id)
     if reply.content is not None:
         part = {"type": "output_text", "text": reply.content, "annotations": [], "logprobs": []}
         yield {

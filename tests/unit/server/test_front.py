@@ -161,6 +161,14 @@ async def test_a_refusal_has_the_security_headers_and_is_counted(tmp_path: Path)
         assert 'watchkeeper_http_refused_total{reason="unknown_host"} 1.0' in (await ask(door, "/metrics")).text
 
 
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+async def test_an_anthropic_client_without_a_key_is_told_so_in_its_words(socket_path: Path, path: str) -> None:
+    async with front(socket_path, require_keys=True) as (door, _):
+        got = await ask(door, path, method="POST", headers={"content-type": "application/json"})
+        told = json.loads(got.body)
+        assert (got.status, told["type"], told["error"]["type"]) == (401, "error", "authentication_error")
+
+
 async def test_with_keys_nothing_but_health_and_sign_in_is_open(socket_path: Path) -> None:
     async with front(socket_path, require_keys=True) as (door, ring):
         for path in ("/healthz", "/readyz", "/ui/signin", "/ui/static/page.js"):
@@ -171,7 +179,8 @@ async def test_with_keys_nothing_but_health_and_sign_in_is_open(socket_path: Pat
         page = await ask(door, "/ui/traces", headers={"accept": "text/html"})
         assert (page.status, page.headers["location"]) == (303, "/ui/signin?next=/ui/traces")
         secret = (await ring.create("ci")).secret
-        for headers in ({"x-watchkeeper-key": secret}, {"authorization": f"Bearer {secret}"}):
+        shown = [{name: secret} for name in ("x-watchkeeper-key", "x-api-key", "api-key")]
+        for headers in (*shown, {"authorization": f"Bearer {secret}"}):
             assert (await ask(door, "/api/v1/traces", headers=headers)).status == 200
             assert (await ask(door, "/v1/models", headers=headers)).status == 200
         got = await ask(door, "/api/v1/traces", headers={"x-watchkeeper-key": "wk-0000000000-" + "0" * 48})

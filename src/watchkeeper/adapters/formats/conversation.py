@@ -160,6 +160,9 @@ def messages_out(value: Any) -> Iterator[Message]:
                 said = choice.get("message") or choice.get("delta") or choice.get("text")
                 yield from messages_of(said, "assistant")
         return
+    if embedded := _embeddings(value.get("data")):
+        yield Message(role="assistant", text=f"[{embedded} embedding{'s' if embedded > 1 else ''}]", raw=value)
+        return
     if isinstance(candidates := value.get("candidates"), list):
         for candidate in candidates:
             if isinstance(candidate, dict):
@@ -186,6 +189,12 @@ def messages_out(value: Any) -> Iterator[Message]:
         yield Message(role="error", text=str(error.get("message") or text_of(error)), raw=value)
     elif value:
         yield Message(role="assistant", text=text_of(value), raw=value)
+
+
+def _embeddings(value: Any) -> int:
+    """How many embeddings a reply holds."""
+    held = isinstance(value, list) and bool(value) and isinstance(value[0], dict) and "embedding" in value[0]
+    return len(value) if held else 0
 
 
 def messages_of(value: Any, role: str) -> Iterator[Message]:

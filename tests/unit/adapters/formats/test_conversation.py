@@ -34,6 +34,13 @@ def test_every_recorded_exchange_has_something_to_read(exchange: dict[str, Any])
     assert preview_from(talk)
 
 
+def test_embeddings_are_counted_and_not_spelt_out() -> None:
+    reply = {"object": "list", "data": [{"embedding": [0.1] * 1000}, {"embedding": "AAAA"}], "model": "m"}
+    talk = conversation_of(b'{"model": "m", "input": ["one", "two"]}', as_bytes(reply))
+    assert [message.text for message in talk.output] == ["[2 embeddings]"]
+    assert [message.text for message in messages_out({"data": []} | {"output": "x"})]
+
+
 def test_openai_chat_with_tools_reads_in_order() -> None:
     request = {
         "messages": [
