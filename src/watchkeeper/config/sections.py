@@ -114,17 +114,13 @@ class Upstream(_Settings, frozen=True):
         int,
         Meta(ge=1, description="The most it writes when a call states no limit; used to reserve money before a call."),
     ] = 4096
-    max_input_tokens: (
-        Annotated[
-            int,
-            Meta(
-                ge=1,
-                description="The most its models read at once; bounds calls whose input lies with the provider, such "
-                "as files and conversations that it keeps. Without it a budget refuses those.",
-            ),
-        ]
-        | None
-    ) = None
+    max_input_tokens: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="The most its models read at once; bounds calls whose input lies with the provider, such as "
+            "files and conversations that it keeps. Without it a budget refuses those."
+        ),
+    ] = None
     recording: Annotated[
         Literal["available", "required"],
         Meta(description="`required`: refuse calls that cannot be recorded; `available`: pass them and count."),

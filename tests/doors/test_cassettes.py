@@ -20,7 +20,7 @@ from tests.cassettes import Recorded, cut, used, whole
 from tests.unit.engines.gateway.stage import Answer, Scene, stage
 from watchkeeper.records.span import Span
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.door]
 _WHOLE = os.environ.get("WATCHKEEPER_CASSETTES")
 
 
