@@ -169,6 +169,8 @@ async def test_a_loop_over_continued_responses_is_stopped_without_any_header(tmp
                 stopped = (turn, error.code)
                 break
         assert stopped is not None and stopped[1] == "loop_repeat" and 3 <= stopped[0] <= 8
+        kept = [value for _, value in (await at.cells.scan("response/")).items]
+        assert kept and not any(b"harbour" in value or b"ada" in value for value in kept if isinstance(value, bytes))
 
 
 async def test_messages_plain_and_streamed_are_the_same_and_recorded_whole(tmp_path: Path) -> None:

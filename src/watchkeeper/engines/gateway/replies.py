@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from watchkeeper.kinds.ports import Applied, Cells, Delete, Put, Refused, Swap
-from watchkeeper.records.identity import Identity
+from watchkeeper.records.event import ToolStep
 from watchkeeper.records.ids import digest
 from watchkeeper.records.record import Record, pack, unpack
 
@@ -30,28 +30,20 @@ KEPT_NS = 30 * 86_400 * 1_000_000_000
 
 HELD = 10_000
 MOST_UNDER_WAY = 1_000
-MOST_CALLS = 64
-LONGEST_ARGUMENTS = 2_048
-
-
-class Asked(Record):
-    """A tool call that a response asked for; arguments too long to keep are told apart by their digest."""
-
-    call_id: str
-    tool: str
-    arguments: str
 
 
 class Kept(Record):
-    """A response as the gateway remembers it.
+    """A response as the gateway remembers it: no text, and no name of a person.
 
-    `tokens` is what stands in its context with what it wrote, None where unknown. `pending` is whether its usage is not
-    settled yet. `root` is the first response of its chain; it names the session where the caller names none.
+    `session` is the one that it was made in. `calls` are the tool calls that it asked for, by their digests. `tokens`
+    is what stands in its context with what it wrote, None where unknown. `pending` is whether its usage is not settled
+    yet. `root` is the first response of its chain; it names the session where the caller names none.
     """
 
     response_id: str
     at_ns: int
-    identity: Identity
+    tenant: str
+    session: str | None
     upstream: str
     model: str
     request_model: str
@@ -59,7 +51,7 @@ class Kept(Record):
     span_id: str
     root: str
     tokens: int | None = None
-    calls: tuple[Asked, ...] = ()
+    calls: tuple[ToolStep, ...] = ()
     pending: bool = False
 
 
@@ -92,7 +84,7 @@ class Replies:
         self._hold(kept)
         return kept
 
-    async def settled(self, kept: Kept, tokens: int | None, calls: tuple[Asked, ...]) -> bool:
+    async def settled(self, kept: Kept, tokens: int | None, calls: tuple[ToolStep, ...]) -> bool:
         """Note that a pending response has come to its end; True for exactly one of those who saw it."""
         ended = msgspec.structs.replace(kept, pending=False, tokens=tokens, calls=calls)
         if self._cells is None:
@@ -147,13 +139,6 @@ class Replies:
             cursor = page.cursor
             if cursor is None:
                 return
-
-
-def asked(name: str, arguments: str, call_id: str) -> Asked:
-    """A tool call in the form in which it is remembered."""
-    short = len(arguments) <= LONGEST_ARGUMENTS
-    kept = arguments if short else "digest:" + digest(arguments.encode("utf-8", "surrogatepass"))
-    return Asked(call_id=call_id[:200], tool=name, arguments=kept)
 
 
 def _key(response_id: str) -> str:

@@ -7,8 +7,8 @@ import logging
 import msgspec
 
 from watchkeeper.engines.gateway.call import FREE, Call, ModelCall, check_media, query_of
-from watchkeeper.engines.gateway.dialects.dialect import Dialect, Head
-from watchkeeper.engines.gateway.dialects.responses import RESPONSES, response_id
+from watchkeeper.engines.gateway.dialects.dialect import Dialect, Head, tool_steps
+from watchkeeper.engines.gateway.dialects.responses import RESPONSES, chat_call, response_id
 from watchkeeper.engines.gateway.errors import Refusal
 from watchkeeper.engines.gateway.exchange import Exchange
 from watchkeeper.engines.gateway.identity import LONGEST, resolve
@@ -16,7 +16,7 @@ from watchkeeper.engines.gateway.keys import Key
 from watchkeeper.engines.gateway.logbook import Outcome
 from watchkeeper.engines.gateway.opaque import UPSTREAM_HEADER
 from watchkeeper.engines.gateway.parts import Parts
-from watchkeeper.engines.gateway.replies import MOST_CALLS, Asked, Kept, asked
+from watchkeeper.engines.gateway.replies import Kept
 from watchkeeper.engines.gateway.settings import UpstreamSpec
 from watchkeeper.engines.gateway.usage import Answer
 from watchkeeper.engines.gateway.ways import Way
@@ -25,6 +25,9 @@ from watchkeeper.records.event import Event, Stage, ToolStep
 from watchkeeper.records.identity import Identity, Source
 from watchkeeper.records.record import as_json
 from watchkeeper.records.span import Operation, Usage
+
+MOST_CALLS = 64
+"""How many tool calls of one response are remembered."""
 
 _log = logging.getLogger("watchkeeper.gateway")
 
@@ -48,7 +51,7 @@ class StoredCall(ModelCall):
         logbook.attributes["watchkeeper.response.previous"] = earlier[:LONGEST]
         self._before = before = await find_for(self.parts, earlier, logbook.identity)
         if before is not None and logbook.identity.session is None:
-            session = before.identity.session or before.root[:LONGEST]
+            session = before.session or before.root[:LONGEST]
             sources = {**logbook.identity.sources, "session": Source.BODY}
             logbook.identity = msgspec.structs.replace(logbook.identity, session=session, sources=sources)
 
@@ -62,8 +65,7 @@ class StoredCall(ModelCall):
         if not self.parts.chain.wants_steps:
             return ()
         calls = () if self._before is None else self._before.calls
-        before = tuple((call.call_id, call.tool, call.arguments) for call in calls)
-        return RESPONSES.steps(head, self.logbook.identity.agent, before)
+        return RESPONSES.steps(head, self.logbook.identity.agent, calls)
 
     async def _conclude(self, outcome: Outcome) -> None:
         kept = self._kept(outcome) if self._stored else None
@@ -80,7 +82,8 @@ class StoredCall(ModelCall):
         return Kept(
             response_id=answer.response_id,
             at_ns=logbook.start_ns,
-            identity=logbook.identity,
+            tenant=logbook.identity.tenant,
+            session=logbook.identity.session,
             upstream=logbook.spec.name,
             model=logbook.sent_model or "",
             request_model=logbook.request_model or "",
@@ -165,7 +168,7 @@ class AsideCall(Call):
                 at_ns=about.at_ns,
                 trace_id=about.trace_id,
                 span_id=about.span_id,
-                identity=about.identity,
+                identity=Identity(tenant=about.tenant),
                 model=about.model,
                 upstream=about.upstream,
             )
@@ -199,7 +202,7 @@ async def find_for(parts: Parts, about: str, identity: Identity) -> Kept | None:
             "The gateway cannot look up whose response this is, because its store does not answer. Try again.",
             kind="unavailable",
         ) from error
-    if kept is not None and kept.identity.tenant != identity.tenant:
+    if kept is not None and kept.tenant != identity.tenant:
         raise Refusal(
             404, "response_not_found", f"There is no response {about[:100]!r} for this key.", kind="not_found"
         )
@@ -212,7 +215,7 @@ def context_tokens(answer: Answer) -> int | None:
     return None if inward is None or outward is None else inward + outward
 
 
-def calls_of(answer: Answer) -> tuple[Asked, ...]:
-    """The tool calls that a response ends with, which its continuation answers."""
-    calls = [asked(tool.name, tool.arguments, tool.call_id) for tool in answer.tools if tool.call_id]
-    return tuple(calls[:MOST_CALLS])
+def calls_of(answer: Answer) -> tuple[ToolStep, ...]:
+    """The tool calls that a response ends with, which its continuation answers; their arguments as digests."""
+    calls = [(tool.call_id, tool.name, tool.arguments) for tool in answer.tools if tool.call_id]
+    return tool_steps([chat_call(*call) for call in calls[:MOST_CALLS]], None)

@@ -120,6 +120,8 @@ class StreamReader:
         if payload == b"[DONE]":
             self.done = True
             return False
+        if payload.startswith(b'{"type":"') and b'"choices"' not in payload:
+            return self._other(payload)  # typed events: there is no need to see first that it is no chunk of a chat
         envelope = read_envelope(payload)
         if envelope is None:
             self.malformed += 1

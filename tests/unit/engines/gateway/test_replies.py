@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.engines.gateway.stage import NANO, PlainCells
-from watchkeeper.engines.gateway.replies import HELD, KEPT_NS, LONGEST_ARGUMENTS, Kept, Replies, asked
-from watchkeeper.records.identity import Identity
+from watchkeeper.engines.gateway.replies import HELD, KEPT_NS, Kept, Replies
 
 pytestmark = pytest.mark.anyio
 NOW = 2 * KEPT_NS
@@ -16,7 +15,7 @@ NOW = 2 * KEPT_NS
 
 def kept(response_id: str = "resp_1", **changes: Any) -> Kept:
     given: dict[str, Any] = {
-        "response_id": response_id, "at_ns": NOW, "identity": Identity(tenant="t", user="ada"), "upstream": "main",
+        "response_id": response_id, "at_ns": NOW, "tenant": "t", "session": None, "upstream": "main",
         "model": "m", "request_model": "m", "trace_id": "a" * 32, "span_id": "b" * 16, "root": response_id,
         "pending": True, **changes,
     }  # fmt: skip
@@ -82,10 +81,3 @@ async def test_memory_is_bounded_and_odd_ids_do_no_harm() -> None:
         await replies.closed()
         assert await Replies(cells, lambda: NOW).find(odd) is not None or odd == "\ud800"
     assert all(len(key) < 200 for key in cells.cells)
-
-
-def test_long_arguments_are_told_apart_by_their_digest() -> None:
-    edge, over = "x" * LONGEST_ARGUMENTS, "x" * (LONGEST_ARGUMENTS + 1)
-    assert asked("t", edge, "c").arguments == edge
-    assert asked("t", over, "c").arguments.startswith("digest:")
-    assert asked("t", over, "c").arguments != asked("t", over[:-1] + "y", "c").arguments

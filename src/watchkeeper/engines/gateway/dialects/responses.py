@@ -98,17 +98,20 @@ class Responses(Dialect):
         images = len(_IMAGE.findall(plain)) if b'"input_image"' in plain else 0
         return allowed + IMAGE_TOKENS * images + CLIENT_TOOL_TOKENS * own
 
-    def steps(
-        self, head: Head, agent: str | None, before: tuple[tuple[str, str, str], ...] = ()
-    ) -> tuple[ToolStep, ...]:
+    def steps(self, head: Head, agent: str | None, before: tuple[ToolStep, ...] = ()) -> tuple[ToolStep, ...]:
         """The tool calls among the items, each with its output.
 
-        `before` are the calls (id, tool, arguments) of the response that this request continues, which it answers.
+        `before` are the calls of the response that this request continues, whose outputs it brings.
         """
-        found: list[Mapping[str, Any]] = [_call(*each) for each in before]
+        found: list[Mapping[str, Any]] = [chat_call(call.call_id, call.tool, "") for call in before]
         for item in decoded(head.messages, _CALLS):
             found += as_chat(item)
-        return tool_steps(found, agent)
+        steps = tool_steps(found, agent)
+        known = [
+            msgspec.structs.replace(call, agent=agent, result=step.result, gist=step.gist)
+            for call, step in zip(before, steps, strict=False)
+        ]
+        return (*known, *steps[len(before) :])
 
     def system(self, head: Head) -> list[bytes]:
         """The instructions, and the system and developer messages that open the input."""
@@ -143,13 +146,14 @@ def as_chat(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if not kind.endswith("_call"):
         return []
     arguments = next((item[name] for name in ("arguments", "input", "action", "operation") if name in item), "")
-    found: list[Mapping[str, Any]] = [_call(call_id, item.get("name") or kind, arguments)]
+    found: list[Mapping[str, Any]] = [chat_call(call_id, item.get("name") or kind, arguments)]
     if isinstance(item.get("output"), str | list):
         found.append({"role": "tool", "tool_call_id": call_id, "content": item["output"]})
     return found
 
 
-def _call(call_id: Any, tool: Any, arguments: Any) -> Mapping[str, Any]:
+def chat_call(call_id: Any, tool: Any, arguments: Any) -> Mapping[str, Any]:
+    """A tool call in the shape of chat completions."""
     function = {"name": tool, "arguments": arguments}
     return {"role": "assistant", "tool_calls": [{"id": call_id, "function": function}]}
 

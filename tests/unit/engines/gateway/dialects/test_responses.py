@@ -77,6 +77,16 @@ def test_its_items_are_the_same_steps_as_those_of_a_chat() -> None:
     assert [step.tool for step in steps] == ["look", "grep"] and all(step.result for step in steps)
 
 
+def test_an_output_answers_the_call_of_the_response_before() -> None:
+    call = {"type": "function_call", "call_id": "t1", "name": "look", "arguments": '{"a": 2}'}
+    output = {"type": "function_call_output", "call_id": "t1", "output": "grey"}
+    whole = RESPONSES.steps(RESPONSES.read(json.dumps({**BASE, "input": [call, output]}).encode()), "a")
+    before = RESPONSES.steps(RESPONSES.read(json.dumps({**BASE, "input": [call]}).encode()), None)
+    assert before[0].result is None
+    apart = RESPONSES.steps(RESPONSES.read(json.dumps({**BASE, "input": [output]}).encode()), "a", before)
+    assert apart == whole
+
+
 def test_a_call_that_holds_its_own_output_is_one_step_with_a_result() -> None:
     item = {"type": "mcp_call", "id": "mcp_1", "name": "search", "arguments": "{}", "output": "found"}
     (step,) = RESPONSES.steps(RESPONSES.read(json.dumps({**BASE, "input": [item]}).encode()), None)
