@@ -171,7 +171,7 @@ _DISGUISED = re.compile(rb"\\u00[2-7]")
 
 def unescaped(body: bytes) -> bytes:
     """A body in which no letter of plain ASCII is written as an escape, so that what is looked for is found."""
-    if b"\\u00" not in body or not _DISGUISED.search(body):
+    if b"\\" not in body or b"\\u00" not in body or not _DISGUISED.search(body):
         return body
     return msgspec.json.encode(msgspec.json.decode(body))
 
