@@ -173,7 +173,8 @@ class AsideCall(Call):
                 upstream=about.upstream,
             )
             self.logbook.attributes["watchkeeper.response.settled"] = True
-            self.parts.books.begin(self.parts.chain.settle(event, usage, self._cost(outcome)), about.span_id)
+            charged = self._cost(outcome, usage)
+            self.parts.books.begin(self.parts.chain.settle(event, usage, charged), about.span_id)
         await super()._conclude(outcome)
 
     async def _settles(self, about: Kept, answer: Answer) -> bool:
