@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prove": ("prove", "Write a proof of one trace that can be checked anywhere."),
     "rebuild": ("proof", "Build the index anew from the journal."),
     "reconstruct": ("proof", "Give back the byte-identical request of a call."),
+    "reload": ("upstreams", "Take upstreams, routes and policies anew, without dropping a call."),
     "replay": ("replay", "Take the steps of a trace again with the recorded tool results."),
     "report": ("reports", "Write a report as one self-contained page."),
     "restore": ("backup", "Make a data directory from a backup; nothing erased comes back."),
@@ -41,13 +42,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("runs", "See which runs a policy has stopped, and let one go on."),
     "search": ("search", "Find a text in what was said and done."),
     "serve": ("starting", "Start the server: gateway, OTLP door, API and UI."),
+    "upstreams": ("upstreams", "Show how each upstream fares: its breaker, calls in flight, and the rate."),
     "verify": ("proof", "Prove that the journal is what was written, or say where it is not."),
 }
 
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Begin": ("demo", "doctor", "drill", "init", "lab", "serve"),
-    "Look": ("ask", "incident", "lineage", "price", "reconstruct", "report", "search"),
+    "Begin": ("demo", "doctor", "drill", "init", "lab", "reload", "serve"),
+    "Look": ("ask", "incident", "lineage", "price", "reconstruct", "report", "search", "upstreams"),
     "Guard and measure": ("budget", "eval", "fork", "judge", "policy", "probe", "replay", "runs"),
     "Bring in, take out": ("export", "import"),
     "Prove": ("anchor", "evidence", "prove", "verify"),

@@ -15,15 +15,19 @@ from watchkeeper.compose.discovery import build
 from watchkeeper.compose.keeping import thinned
 from watchkeeper.compose.pricing import prices_of
 from watchkeeper.compose.redacting import captured, privacy_metrics
+from watchkeeper.compose.reloading import Reloading
+from watchkeeper.compose.steering import Steering, steered
 from watchkeeper.compose.trail import SignIns, note_settings
 from watchkeeper.compose.unlocking import unlock
+from watchkeeper.compose.upstreams import specs_of
 from watchkeeper.config import Config
 from watchkeeper.engines.decide.chain import Chain
 from watchkeeper.engines.decide.link import Link
 from watchkeeper.engines.gateway.app import Gateway
+from watchkeeper.engines.gateway.breakers import Change
 from watchkeeper.engines.gateway.intake import LOGS, METRICS, Intake, Signal, TraceFormat
 from watchkeeper.engines.gateway.keys import Key, KeyRing
-from watchkeeper.engines.gateway.settings import Settings, UpstreamSpec
+from watchkeeper.engines.gateway.settings import Settings
 from watchkeeper.engines.recorder.frames import FrameKind
 from watchkeeper.engines.recorder.home import Home
 from watchkeeper.engines.recorder.journal import Journal
@@ -51,26 +55,9 @@ def settings_of(config: Config) -> Settings:
     """The gateway engine's settings."""
     chain = as_json([(use.use, use.name, use.mode, use.parameters) for use in config.policies])
     return Settings(
-        upstreams=tuple(
-            UpstreamSpec(
-                name=each.name,
-                base_url=each.base_url,
-                credential=each.credential,
-                models=each.models,
-                aliases=each.aliases,
-                provider=each.provider,
-                kind=each.kind,
-                api_version=each.api_version,
-                timeout_s=each.timeout_s,
-                connect_timeout_s=each.connect_timeout_s,
-                max_output_tokens=each.max_output_tokens,
-                max_input_tokens=each.max_input_tokens,
-                recording=each.recording,
-                ask_usage=each.ask_usage,
-                default=each.default,
-            )
-            for each in config.upstreams
-        ),
+        upstreams=specs_of(config),
+        routes=config.routes,
+        drain_s=config.server.drain_s,
         require_keys=config.server.require_keys or not config.server.on_loopback,
         max_body_bytes=config.server.max_body_mb << 20,
         policies=digest(chain) if config.policies else "none",
@@ -105,7 +92,7 @@ class GatewayHouse:
     def __init__(self, config: Config, home: Home, clock: Callable[[], int] = time.time_ns) -> None:
         """Open journal and cells; raises `ConfigError`, `HomeError` or `JournalLocked`."""
         self.config, self.home, self.clock = config, home, clock
-        self.signed = SignIns(self._audited, clock)
+        self.signed = SignIns(self.audited, clock)
         links = links_of(config)
         subjects = unlock(config, home)
         self.ledger = DropLedger(clock)
@@ -113,10 +100,10 @@ class GatewayHouse:
         writer.thin = thinned
         self.journal = captured(config, home, writer, "gateway", self.ledger)
         self.cells = cells_of(config, home)
-        self.chain = Chain(links, self.cells, self._decided, clock)
+        self.chain = Chain(links, self.cells, self.decided, clock)
         self.keys = KeyRing(self.cells, clock, self.journal.append)
         self.lost_decisions = 0
-        prices = prices_of(config)
+        prices = self.prices = prices_of(config)
         if any(getattr(link.policy, "usd", None) is not None for link in links):
             prices.load()
         private = self.journal.identity
@@ -131,7 +118,10 @@ class GatewayHouse:
             ledger=self.ledger,
             private=private,
             cells=self.cells,
+            changed=self._steered,
         )
+        self.steering = Steering(self.gateway, self.cells)
+        self.reloading = Reloading(self, settings_of, links_of)
 
         self.intake = Intake(
             self.journal,
@@ -162,6 +152,7 @@ class GatewayHouse:
         except OSError as error:
             _log.error("changed settings could not be recorded: %s", error)
         self._telling = asyncio.create_task(self._tell(), name="drop ledger")
+        self.steering.start()
 
     async def stop(self) -> None:
         """Finish the calls under way, then sync and close journal and cells."""
@@ -169,8 +160,10 @@ class GatewayHouse:
             self._telling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._telling
+        await self.steering.stop()
         await self.gateway.close()
         await self.chain.close()
+        await self.reloading.idle()
         await self.cells.close()
         self.journal.close()
 
@@ -193,19 +186,27 @@ class GatewayHouse:
             await asyncio.sleep(TOLD_EVERY_S)
             self.journal.settle()
 
+    def _steered(self, upstream: str, model: str, change: Change) -> None:
+        """A breaker has changed its state: say so in the log and in the record."""
+        level = logging.WARNING if change.after == "open" else logging.INFO
+        _log.log(level, "upstream %s, model %s: %s, %s", upstream, model or "any", change.after, change.why)
+        self.audited(steered(upstream, model, change, self.clock()))
+
     def _unwritten(self, what: str, error: Exception) -> None:
         self.gateway.measures.dropped(what)
         if not isinstance(error, RedactionFailed):
             self.ledger.lost(what, reason_of(error), "gateway")
         _log.error("a record of kind %s could not be kept: %s", what, error)
 
-    def _audited(self, audit: Audit) -> None:
+    def audited(self, audit: Audit) -> None:
+        """Write an administrative act down."""
         try:
             self.journal.append(audit)
         except (OSError, RedactionFailed) as error:
             self._unwritten("audit", error)
 
-    def _decided(self, decision: Decision) -> None:
+    def decided(self, decision: Decision) -> None:
+        """Write a decision down."""
         try:
             self.journal.append(decision)
         except (OSError, RedactionFailed) as error:

@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from watchkeeper.adapters.models.openai_http import OpenAIHttp
+from watchkeeper.compose.upstreams import specs_of
 from watchkeeper.config import Config, ConfigError
 from watchkeeper.config import Probe as Settings
+from watchkeeper.engines.gateway.errors import Refusal
+from watchkeeper.engines.gateway.routing import Routing
 from watchkeeper.engines.monitoring.probes import AGENT, Probe, Prober
+from watchkeeper.engines.monitoring.signals import Aim
 from watchkeeper.engines.recorder.home import Home
+from watchkeeper.records.identity import Identity
 from watchkeeper.records.record import Record
 
 
@@ -20,18 +25,22 @@ def prober_of(config: Config, home: Home, record: Callable[[Record], object], cl
     probes = tuple(_probe(each, config, number) for number, each in enumerate(config.probes))
     known: dict[str, OpenAIHttp] = {}
 
-    def ask() -> OpenAIHttp | None:
-        """A provider that leads to the gateway that holds the data directory now."""
+    def ask(upstream: str | None = None) -> OpenAIHttp | None:
+        """A provider that leads to the gateway that holds the data directory now, and through it to an upstream."""
         holder = home.holder()
         if holder is None or holder.address is None:
             return None
-        if holder.token not in known:
+        place = f"{holder.token} {upstream or ''}"
+        if place not in known:
             host, _, port = holder.address.rpartition(":")
             host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
             headers = {"X-Watchkeeper-Key": holder.token, "X-Watchkeeper-Agent": AGENT}
-            known.clear()
-            known[holder.token] = OpenAIHttp(f"http://{host}:{port}/v1", headers=headers)
-        return known[holder.token]
+            if upstream is not None:
+                headers["X-Watchkeeper-Upstream"] = upstream
+            for old in [each for each in known if not each.startswith(f"{holder.token} ")]:
+                del known[old]
+            known[place] = OpenAIHttp(f"http://{host}:{port}/v1", headers=headers)
+        return known[place]
 
     return Prober(probes, ask, record, clock_ns)
 
@@ -42,6 +51,12 @@ def _probe(settings: Settings, config: Config, number: int) -> Probe:
         raise ConfigError(f"{place}` needs either `prompt` (one question) or `messages` (a JSON file), and not both.")
     if [each.name for each in config.probes].count(settings.name) > 1:
         raise ConfigError(f"{place}.name` is {settings.name!r} twice; give each probe a name of its own.")
+    names = [upstream.name for upstream in config.upstreams]
+    if settings.upstream is not None and settings.upstream not in names:
+        raise ConfigError(
+            f"{place}.upstream` is {settings.upstream!r}, which no [[upstreams]] is called; there are: "
+            f"{', '.join(names) or 'none'}."
+        )
     return Probe(
         name=settings.name,
         model=settings.model,
@@ -49,6 +64,7 @@ def _probe(settings: Settings, config: Config, number: int) -> Probe:
         parameters=settings.parameters,
         samples=settings.samples,
         every_s=settings.every_s,
+        upstream=settings.upstream,
     )
 
 
@@ -65,3 +81,23 @@ def _messages(settings: Settings, config: Config, place: str) -> Any:
     if not isinstance(messages, list) or not all(isinstance(each, dict) and "role" in each for each in messages):
         raise ConfigError(f"{place}.messages`: {path} holds no list of messages, each with a role and content.")
     return messages
+
+
+def aims_of(config: Config) -> dict[str, Aim]:
+    """The probes that may steer, each with the upstream and model that it asks; raises `ConfigError` where unclear."""
+    routing = Routing(specs_of(config), config.routes)
+    aims = {}
+    for number, probe in enumerate(config.probes):
+        if not probe.steer:
+            continue
+        try:
+            plan = routing.plan(probe.model, Identity(), probe.upstream)
+        except Refusal as refusal:
+            raise ConfigError(f"{config.file or 'settings'}: `probes[{number}].model`: {refusal.sentence}") from refusal
+        if len({target.spec.name for target in plan.targets}) > 1:
+            raise ConfigError(
+                f"{config.file or 'settings'}: `probes[{number}].steer` needs `upstream`: the route {probe.model!r} "
+                "leads to several, and it must be known which of them a change is of."
+            )
+        aims[probe.name] = Aim(plan.first.spec.name, plan.first.model)
+    return aims

@@ -26,7 +26,7 @@ from watchkeeper.compose.notifying import notifiers_of
 from watchkeeper.compose.opening import catch_up, open_index, tell_until
 from watchkeeper.compose.payloads import Payloads
 from watchkeeper.compose.pricing import prices_of
-from watchkeeper.compose.probing import prober_of
+from watchkeeper.compose.probing import aims_of, prober_of
 from watchkeeper.compose.proving import Prover
 from watchkeeper.compose.redacting import captured
 from watchkeeper.compose.run_desk import RunDesk
@@ -36,6 +36,7 @@ from watchkeeper.config import Config, ConfigError
 from watchkeeper.engines.gateway.keys import KeyRing
 from watchkeeper.engines.incidents.desk import IncidentDesk
 from watchkeeper.engines.monitoring.runner import MonitorRunner, MonitorUse
+from watchkeeper.engines.monitoring.signals import Signals
 from watchkeeper.engines.recorder.capture import Capture
 from watchkeeper.engines.recorder.frames import FrameKind
 from watchkeeper.engines.recorder.home import Home
@@ -114,7 +115,8 @@ class StoreHouse:
         self.desk = IncidentDesk(
             self.reader, self.record, clock, messages_of=self._messages, notifiers=notifiers_of(config)
         )
-        self.monitors = MonitorRunner(monitors_of(config), self.reader, self.desk, self.record, clock)
+        signals = Signals(self.cells, aims_of(config))
+        self.monitors = MonitorRunner(monitors_of(config), self.reader, self.desk, self.record, clock, signals.looked)
         self.lineage = Lineage(self.reader, self.payloads, self.desk, self.record, clock, self.ingester.drain)
         self.runs = RunDesk(self.cells, self.record, clock)
         self.prober = prober_of(config, home, self.record, clock)

@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from watchkeeper.config.routing import route_problem
 from watchkeeper.config.sections import SECTIONS, Anchor, Config, Notifier
 from watchkeeper.engines.keeping.settings import SettingProblem, rules_of
 
@@ -148,6 +149,8 @@ def _check(config: Config, path: Path) -> None:
                 f"{place}.credential` must be env:NAME, client or none (the value is not shown here). Put a secret "
                 "into an environment variable and name that."
             )
+    if (problem := route_problem(config.routes, config.upstreams)) is not None:
+        raise ConfigError(f"{path}: {problem}")
     for number, notifier in enumerate(config.notifiers):
         _check_notifier(notifier, f"{path}: `notifiers[{number}]")
     for number, tool in enumerate(config.tools):

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from watchkeeper.engines.gateway.route_spec import BREAKER, NO_LIMITS, BreakerSpec, LimitSpec, RouteSpec
 from watchkeeper.engines.keeping.settings import Retention, Sampling
 from watchkeeper.engines.recorder.rule_spec import RuleSpec
 
@@ -32,6 +33,12 @@ class Server(_Settings, frozen=True):
     hosts: Annotated[
         tuple[str, ...], Meta(description="Host names, besides loopback's, under which this server may be addressed.")
     ] = ()
+    drain_s: Annotated[
+        float, Meta(ge=0, le=3600, description="How long a server that is stopped waits for calls under way.")
+    ] = 20.0
+    reload: Annotated[
+        bool, Meta(description="Take upstreams, routes and policies anew when the settings file changes.")
+    ] = True
     max_body_mb: Annotated[int, Meta(ge=1, le=1024, description="The largest body taken, in MiB.")] = 64
     cells: Annotated[
         str,
@@ -129,6 +136,11 @@ class Upstream(_Settings, frozen=True):
         bool,
         Meta(description="Ask the upstream for usage in streams that did not ask for it, and keep it from the caller."),
     ] = False
+    idle_timeout_s: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="Longest silence within a stream, in seconds.")
+    ] = 300.0
+    limits: Annotated[LimitSpec, Meta(description="How much it is asked at once and in a minute.")] = NO_LIMITS
+    breaker: Annotated[BreakerSpec, Meta(description="When it is avoided for a while.")] = BREAKER
 
 
 class Capability(_Settings, frozen=True):
@@ -301,6 +313,16 @@ class Probe(_Settings, frozen=True):
     ] = {}
     samples: Annotated[int, Meta(ge=1, le=100, description="How many times it is asked in a round.")] = 3
     every_s: Annotated[float, Meta(ge=1, description="Seconds between two rounds.")] = 3600.0
+    upstream: Annotated[
+        str | None, Meta(description="Ask this upstream and no other, whatever the model's route says.")
+    ] = None
+    steer: Annotated[
+        bool,
+        Meta(
+            description="A change that the `canary` monitor finds in it opens the breaker of its upstream, until it is "
+            "accepted or gone."
+        ),
+    ] = False
 
 
 class Config(_Settings, frozen=True):
@@ -308,6 +330,7 @@ class Config(_Settings, frozen=True):
 
     server: Server = Server()
     upstreams: tuple[Upstream, ...] = ()
+    routes: tuple[RouteSpec, ...] = ()
     policies: tuple[Capability, ...] = ()
     monitors: tuple[Capability, ...] = ()
     notifiers: tuple[Notifier, ...] = ()
@@ -335,6 +358,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "anchors": Anchor,
     "server": Server,
     "upstreams": Upstream,
+    "routes": RouteSpec,
     "policies": Capability,
     "monitors": Capability,
     "notifiers": Notifier,

@@ -116,6 +116,12 @@ class Watch:
         """Whether the server process has ended by itself."""
         return self._process is not None and self._process.poll() is not None
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the server process; raises `DoorError` when it does not run."""
+        if self._process is None or self.ended():
+            raise DoorError("The server is not running, so it takes no signal. Start it first.")
+        self._process.send_signal(number)
+
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return when the server says that it is ready; raises `DoorError` when it does not within `timeout_s`."""
         deadline = time.monotonic() + timeout_s

@@ -30,6 +30,7 @@ from watchkeeper.sdk.effects import effect
 from watchkeeper.sdk.guard import Denied, OnUnreachable
 from watchkeeper.sdk.identity import Who, acting, current
 from watchkeeper.sdk.outgoing import headers
+from watchkeeper.sdk.rescues import rescue
 from watchkeeper.sdk.tracing import Handle
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ __all__ = [
     "headers",
     "init",
     "outcome",
+    "rescue",
     "score",
     "session",
     "sources",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -90,8 +90,8 @@ class Front:
     `gateway` and `intake` are ASGI apps; all else goes to the store process at `socket_path`. `check_key` reads a
     secret into a key or None; `key_alive` says whether a key's id is still good, so that a revoked key ends its browser
     sessions. `journal_ready` returns None or a sentence that says why the journal cannot be written. `metrics_text`
-    adds the gateway engine's own metrics page; `signed` is told of sign-ins, for the audit trail. The key that a caller
-    showed is passed on in `scope["watchkeeper.key"]`.
+    adds the gateway engine's own metrics page; `signed` is told of sign-ins, for the audit trail; `apps` answer paths
+    of their own. The key that a caller showed is passed on in `scope["watchkeeper.key"]`.
     """
 
     def __init__(
@@ -106,7 +106,9 @@ class Front:
         journal_ready: Ready = _ready,
         metrics_text: MetricsText = _no_text,
         signed: Callable[[str, str], None] | None = None,
+        apps: Mapping[str, App] | None = None,
     ) -> None:
+        self._apps = {path: secured(app) for path, app in (apps or {}).items()}
         self._gateway, self._intake = gateway, intake
         self._settings, self._guard = settings, Guard(settings)
         self._check_key, self._key_alive = check_key, key_alive
@@ -143,7 +145,9 @@ class Front:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
-        if method == "POST" and path in INTAKE_PATHS:
+        if path in self._apps:
+            await self.metrics.timed("front", self._apps[path], scope, receive, send)
+        elif method == "POST" and path in INTAKE_PATHS:
             await self.metrics.timed("intake", self._intake, scope, receive, send)
         elif path.startswith(GATEWAY_PATHS):
             await self.metrics.timed("gateway", self._gateway, scope, receive, send)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import os
 import signal
 import socket
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from watchkeeper.server.front import KeyCheck
     from watchkeeper.server.otlp_grpc import GrpcDoor
 
+_log = logging.getLogger("watchkeeper.server")
 EXIT_SETTINGS = 78
 """The exit code (EX_CONFIG) of a process that cannot start as it is set up; starting it again would not help."""
 
-GATEWAY_DRAIN_S = 20
 STORE_DRAIN_S = 5
 BACKLOG = 2048
 
@@ -51,6 +52,10 @@ class Process(Protocol):
         """Finish what is under way and close everything."""
         ...
 
+    async def told(self, line: bytes) -> None:
+        """A line came from the supervisor."""
+        ...
+
 
 class GatewayProcess:
     """Gateway, intake and front door."""
@@ -61,6 +66,7 @@ class GatewayProcess:
         from watchkeeper.compose.gateway import GatewayHouse, key_check
         from watchkeeper.server.front import Front
         from watchkeeper.server.guard import GuardSettings
+        from watchkeeper.server.steering_api import steering_apps
 
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._house = house = GatewayHouse(config, home)
@@ -86,6 +92,7 @@ class GatewayProcess:
             journal_ready=house.journal_ready,
             metrics_text=house.metrics_text,
             signed=house.signed,
+            apps=steering_apps(house.gateway.board.states, house.reloading.from_file, lambda: house.reloading.problem),
         )
         self.app: App = self._front
         self._grpc: GrpcDoor | None = None
@@ -99,6 +106,13 @@ class GatewayProcess:
         await self._house.start()
         if self._grpc is not None:
             await self._grpc.start()
+
+    async def told(self, line: bytes) -> None:
+        """The supervisor sends other settings: take what can be taken. What cannot be used changes nothing."""
+        try:
+            await self._house.reloading.take(msgspec.json.decode(line, type=Config))
+        except (ConfigError, msgspec.MsgspecError) as error:
+            _log.error("other settings were sent and not taken: %s", error)
 
     async def stop(self) -> None:
         """Finish the calls under way, then sync and close the journal."""
@@ -161,6 +175,9 @@ class StoreProcess:
         gc.set_threshold(25_000, 20, 20)
         await self._house.start()
 
+    async def told(self, line: bytes) -> None:
+        """Nothing of the store is taken anew while it runs."""
+
     async def stop(self) -> None:
         """Finish the batch under way and close everything."""
         await self._house.stop()
@@ -220,8 +237,11 @@ def private_socket(home: Home) -> socket.socket:
     return listener
 
 
-async def serve(process: Process, listener: socket.socket, drain_s: int) -> None:
-    """Serve a process's app on a listening socket until SIGTERM, SIGINT or the end of standard input."""
+async def serve(process: Process, listener: socket.socket, drain_s: float) -> None:
+    """Serve a process's app on a listening socket until SIGTERM, SIGINT or the end of standard input.
+
+    What is under way then has `drain_s` seconds to end. Lines on standard input are the supervisor's.
+    """
     import uvicorn
 
     config = uvicorn.Config(
@@ -234,7 +254,7 @@ async def serve(process: Process, listener: socket.socket, drain_s: int) -> None
         date_header=False,
         http="httptools",
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=drain_s,
+        timeout_graceful_shutdown=math.ceil(drain_s),
         backlog=BACKLOG,
     )
     server = _quiet_server(config)
@@ -245,7 +265,7 @@ async def serve(process: Process, listener: socket.socket, drain_s: int) -> None
 
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, end)
-    loop.add_reader(sys.stdin.fileno(), _watch_parent, loop, end)
+    loop.add_reader(sys.stdin.fileno(), _watch_parent, loop, end, _Lines(process.told))
     await process.start()
     try:
         await server.serve(sockets=[listener])
@@ -254,10 +274,36 @@ async def serve(process: Process, listener: socket.socket, drain_s: int) -> None
         await process.stop()
 
 
-def _watch_parent(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
-    if not os.read(sys.stdin.fileno(), 4096):
-        loop.remove_reader(sys.stdin.fileno())
-        end()
+def _watch_parent(loop: asyncio.AbstractEventLoop, end: Callable[[], None], lines: _Lines) -> None:
+    data = os.read(sys.stdin.fileno(), 65_536)
+    if data:
+        lines.feed(data)
+        return
+    loop.remove_reader(sys.stdin.fileno())
+    end()
+
+
+class _Lines:
+    """Puts lines together from pieces and hands them on, one after the other."""
+
+    def __init__(self, told: Callable[[bytes], Awaitable[None]]) -> None:
+        self._told, self._rest = told, bytearray()
+        self._last: asyncio.Future[None] | None = None
+
+    def feed(self, data: bytes) -> None:
+        self._rest += data
+        *lines, rest = bytes(self._rest).split(b"\n")
+        self._rest = bytearray(rest)
+        for line in lines:
+            self._last = asyncio.ensure_future(self._next(line, self._last))
+
+    async def _next(self, line: bytes, before: asyncio.Future[None] | None) -> None:
+        if before is not None:
+            await before
+        try:
+            await self._told(line)
+        except Exception:  # noqa: BLE001  a process goes on with what it has; the log says what was wrong
+            _log.exception("a line of the supervisor's could not be followed")
 
 
 def _quiet_server(config: uvicorn.Config) -> uvicorn.Server:
@@ -311,7 +357,7 @@ async def _gateway(config: Config, home: Home, file: int) -> None:
         process = gateway_process(config, home)
     except SettingsError as error:
         raise ConfigError(str(error)) from error
-    await serve(process, socket.socket(fileno=file), GATEWAY_DRAIN_S)
+    await serve(process, socket.socket(fileno=file), config.server.drain_s)
 
 
 async def _store(config: Config, home: Home) -> None:

@@ -18,18 +18,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
 from watchkeeper.config import Config
 from watchkeeper.engines.recorder.home import Home, HomeError
+from watchkeeper.server.watched import Watched
 
 EXIT_SETTINGS = 78
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
 STEADY_S = 30.0
-GATEWAY_END_S = 25.0
+GATEWAY_SLACK_S = 5.0
 STORE_END_S = 15.0
 ANSWER_WAIT_S = 60.0
 
@@ -67,6 +68,15 @@ class Child:
         with contextlib.suppress(BrokenPipeError):
             pipe.write(msgspec.json.encode(self._config) + b"\n")
             pipe.flush()
+
+    def tell(self, config: Config) -> None:
+        """Send other settings to the process, and start it with them from now on."""
+        self._config = config
+        pipe = None if self._process is None else self._process.stdin
+        if pipe is not None and self.pid is not None:
+            with contextlib.suppress(OSError):
+                pipe.write(msgspec.json.encode(config) + b"\n")
+                pipe.flush()
 
     def watch(self, now_s: float) -> int | None:
         """Restart a process that ended, when its pause is over; returns an exit code that must end the server."""
@@ -147,31 +157,38 @@ def supervise(config: Config, as_json: bool = False) -> int:
 
 def _keep_running(config: Config, listener: socket.socket, as_json: bool) -> int:
     children = (Child("gateway", config, (listener.fileno(),), _say), Child("store", config, (), _say))
-    with _signals() as asked_to_end:
+    with _signals() as (asked_to_end, asked_again):
         for child in children:
             child.start()
         threading.Thread(target=_announce, args=(config.server.listen, as_json), daemon=True).start()
         code = 0
+        watched = Watched(config, _say)
         while not asked_to_end(0.1):
             now_s = time.monotonic()
+            if (fresh := watched.look(now_s, asked_again())) is not None:
+                children[0].tell(fresh)
             codes = [child.watch(now_s) for child in children]
             if any(each is not None for each in codes):
                 code = 2
                 break
         patience = threading.Thread(target=_end_at_once_on_second, args=(asked_to_end, children), daemon=True)
         patience.start()
-        children[0].end(GATEWAY_END_S)
+        children[0].end(config.server.drain_s + GATEWAY_SLACK_S)
         children[1].end(STORE_END_S)
     return code
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[Callable[[float | None], bool]]:
-    """Yield a wait that returns True when SIGTERM or SIGINT came in within so many seconds."""
+def _signals() -> Iterator[tuple[Callable[[float | None], bool], Callable[[], bool]]]:
+    """Yield a wait that returns True when SIGTERM or SIGINT came in within so many seconds, and a look at SIGHUP."""
+    hangups: list[int] = []
     reading, writing = socket.socketpair()
     reading.setblocking(False)
     writing.setblocking(False)
-    before = {each: signal.signal(each, lambda *_: None) for each in (signal.SIGTERM, signal.SIGINT)}
+    before: dict[signal.Signals, Any] = {
+        each: signal.signal(each, lambda *_: None) for each in (signal.SIGTERM, signal.SIGINT)
+    }
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: hangups.append(1))
     wakeup = signal.set_wakeup_fd(writing.fileno())
     with selectors.DefaultSelector() as selector:
         selector.register(reading, selectors.EVENT_READ)
@@ -181,8 +198,12 @@ def _signals() -> Iterator[Callable[[float | None], bool]]:
                 return False
             return any(each in (signal.SIGTERM, signal.SIGINT) for each in reading.recv(64))
 
+        def asked_again() -> bool:
+            asked, hangups[:] = bool(hangups), []
+            return asked
+
         try:
-            yield wait
+            yield wait, asked_again
         finally:
             signal.set_wakeup_fd(wakeup)
             for each, handler in before.items():
@@ -193,7 +214,7 @@ def _signals() -> Iterator[Callable[[float | None], bool]]:
 
 def _end_at_once_on_second(wait: Callable[[float | None], bool], children: tuple[Child, ...]) -> None:
     try:
-        asked_again = wait(GATEWAY_END_S + STORE_END_S)
+        asked_again = wait(None)
     except (OSError, ValueError):
         return
     if asked_again:

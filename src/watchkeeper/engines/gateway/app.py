@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
+from watchkeeper.engines.gateway.breakers import Change
 from watchkeeper.engines.gateway.call import Call, ModelCall, admit
 from watchkeeper.engines.gateway.composition import Compositions
 from watchkeeper.engines.gateway.dialects import aside_of, dialect_of, wording_of
@@ -18,6 +22,7 @@ from watchkeeper.engines.gateway.dialects.models import ModelList
 from watchkeeper.engines.gateway.dialects.responses import RESPONSES
 from watchkeeper.engines.gateway.errors import JSON_TYPE, Refusal
 from watchkeeper.engines.gateway.exchange import Abandoned, ClientGone, Exchange, Message, Receive, Send
+from watchkeeper.engines.gateway.health import Board
 from watchkeeper.engines.gateway.keys import Key, KeyRing
 from watchkeeper.engines.gateway.measures import Measures
 from watchkeeper.engines.gateway.opaque import OpaqueCall
@@ -25,7 +30,7 @@ from watchkeeper.engines.gateway.parts import Books, Parts
 from watchkeeper.engines.gateway.ports import Chain, Recorder
 from watchkeeper.engines.gateway.recording import Keeper
 from watchkeeper.engines.gateway.replies import Replies
-from watchkeeper.engines.gateway.routes import Routes
+from watchkeeper.engines.gateway.routing import Routing
 from watchkeeper.engines.gateway.settings import Credential, Settings, check, resolve_credential
 from watchkeeper.engines.gateway.stored import AsideCall, StoredCall
 from watchkeeper.engines.gateway.upstream import Upstream
@@ -57,19 +62,23 @@ class Gateway:
         ledger: DropLedger | None = None,
         private: Callable[[Identity], Identity] | None = None,
         cells: Cells | None = None,
+        changed: Callable[[str, str, Change], None] | None = None,
     ) -> None:
         """`environment` holds the variables that credentials are read from, once, here; raises `SettingsError`.
 
         `ledger` counts what cannot be recorded; `private` makes tokens of the names in an identity; in `cells` it is
-        remembered which responses the providers keep.
+        remembered which responses the providers keep; `changed` is told of each breaker that changes its state.
         """
         check(settings)
         self.settings = settings
         self.measures = Measures()
         self._journal, self._chain, self._keys, self._pricer, self._clock = journal, chain, keys, pricer, clock
-        variables = os.environ if environment is None else environment
+        variables = self._variables = os.environ if environment is None else environment
         self._credentials = {spec.name: resolve_credential(spec, variables) for spec in settings.upstreams}
         self._ledger, self._private, self._cells = ledger, private, cells
+        self._routing = Routing(settings.upstreams, settings.routes)
+        self.board = Board(settings.upstreams, changed or (lambda upstream, model, change: None), clock)
+        self.measures.registry.register(self.board)
         self._parts: Parts | None = None
         self._models: ModelList | None = None
         self._running: set[asyncio.Task[object]] = set()
@@ -86,12 +95,42 @@ class Gateway:
             if _is_missing(credential)
         )
 
+    def reload(self, settings: Settings, chain: Chain) -> None:
+        """Put other upstreams, routes and policies in force; calls under way keep theirs.
+
+        Raises `SettingsError` and changes nothing when they cannot work. Upstreams that stay keep their connections,
+        breakers and levels. Limits of bodies, keys and hosts stay as they were at the start.
+        """
+        check(settings)
+        routing = Routing(settings.upstreams, settings.routes)
+        credentials = {spec.name: resolve_credential(spec, self._variables) for spec in settings.upstreams}
+        self.settings = replace(
+            self.settings, upstreams=settings.upstreams, routes=settings.routes, policies=settings.policies
+        )
+        self._routing, self._credentials, self._chain = routing, credentials, chain
+        self.board.set(settings.upstreams)
+        for problem in self.problems():
+            _log.error("%s", problem)
+        if self._parts is not None:
+            self._parts = dataclasses.replace(
+                self._parts,
+                settings=self.settings,
+                routes=routing.routes,
+                routing=routing,
+                credentials=credentials,
+                chain=chain,
+                compositions=Compositions(self.settings.policies, self._parts.keeper.append),
+            )
+            self._models = self._listed()
+
     async def start(self) -> None:
         """Open the connections' pool."""
         keeper = Keeper(self._journal, self.measures, self._ledger)
         self._parts = Parts(
             settings=self.settings,
-            routes=Routes(self.settings.upstreams),
+            routes=self._routing.routes,
+            routing=self._routing,
+            board=self.board,
             credentials=self._credentials,
             upstream=Upstream(),
             keeper=keeper,
@@ -106,8 +145,11 @@ class Gateway:
             private=self._private or (lambda identity: identity),
         )
         self._parts.replies.begin_forgetting()
-        self._models = ModelList(self._parts.routes.declared(), self._clock() // 1_000_000_000)
+        self._models = self._listed()
         self._closing = False
+
+    def _listed(self) -> ModelList:
+        return ModelList(self._routing.declared(), self._clock() // 1_000_000_000)
 
     async def close(self) -> None:
         """Take no new calls, wait up to `drain_s` for those under way, stop the rest (recorded as such) and let go."""

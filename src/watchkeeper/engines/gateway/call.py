@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 
 from watchkeeper.engines.gateway.addressing import address
 from watchkeeper.engines.gateway.advising import ROOM_BYTES, advised
+from watchkeeper.engines.gateway.attempts import Attempts, Sendable
 from watchkeeper.engines.gateway.circumstances import answered, asked
 from watchkeeper.engines.gateway.contracts import declared
 from watchkeeper.engines.gateway.dialects.chat import CHAT
@@ -20,15 +21,16 @@ from watchkeeper.engines.gateway.logbook import Logbook, Outcome
 from watchkeeper.engines.gateway.parts import Parts
 from watchkeeper.engines.gateway.ports import Ruling
 from watchkeeper.engines.gateway.routes import Route
-from watchkeeper.engines.gateway.settings import UpstreamSpec
+from watchkeeper.engines.gateway.routing import Plan, dearer, named_upstream
 from watchkeeper.engines.gateway.spending import Spending
 from watchkeeper.engines.gateway.stream import StreamReader
 from watchkeeper.engines.gateway.upstream import Reply, headers_for
 from watchkeeper.engines.gateway.usage import PREVIEW_CHARS
 from watchkeeper.engines.gateway.ways import Way
-from watchkeeper.engines.gateway.wire import rewrite
+from watchkeeper.engines.gateway.wire import read_fields, rewrite
 from watchkeeper.records.event import Bound, Event, Stage, ToolStep
 from watchkeeper.records.identity import Identity
+from watchkeeper.records.record import as_json
 from watchkeeper.records.span import Cost, Operation, Status, Usage
 
 _LINGER_S = 0.25
@@ -69,6 +71,10 @@ class Call(ABC):
                 Identity(tenant=key.tenant, key=key.key_id, user=key.user, team=team_of(key))
             )
         self._event: Event | None = None
+        self._plan: Plan | None = None
+        self._attempts: Attempts | None = None
+        self._one: Bound | None = None
+        self._query = ""
         self._hide_usage = False
         self._spending: Spending | None = None
         self._free = False
@@ -141,10 +147,12 @@ class Call(ABC):
         """Record, ask the upstream, pass its reply back, and record that. `suffix` is what follows `/v1` at OpenAI."""
         spec = self.logbook.spec
         assert spec is not None
-        path = address(spec, suffix, query, self.logbook.sent_model)
+        plan = self._plan or Plan((Route(spec, self.logbook.sent_model or ""),))
+        self._query = query
+        attempts = self._attempts = Attempts(self.parts, self.exchange, self.logbook, plan, self._prepare)
         try:
-            credential = self.parts.credentials[spec.name]
-            headers = headers_for(self.exchange.incoming, credential, spec, self._traceparent(), suffix)
+            if not plan.rescuable:
+                attempts.made(suffix, body)
             await self.logbook.started(body)
         except Refusal:
             await self._release()
@@ -155,12 +163,18 @@ class Call(ABC):
         self.exchange.watch()
         try:
             try:
-                reply = await self.parts.upstream.ask(spec, self.exchange.method, path, headers, body)
+                reply = await attempts.ask(suffix, body)
                 await self._pass_back(reply, outcome)
             finally:
                 outcome.waited_ns = reply.waited_ns if reply else self.logbook.elapsed_ns() - asked_ns
                 if reply is not None:
                     reply.close()
+        except Refusal as refusal:
+            outcome.untouched = True
+            outcome.failed(refusal.code, refusal.sentence)
+            outcome.http_status = refusal.status
+            await self._conclude(outcome)
+            await self.exchange.refuse(refusal)
         except UpstreamFailure as failure:
             await self._failed(failure, outcome)
         except asyncio.CancelledError:
@@ -171,7 +185,20 @@ class Call(ABC):
             outcome.failed("client_disconnected", "The client closed its connection before the reply was whole.")
             await self._conclude(outcome)
         finally:
+            attempts.closed(outcome)
             self.exchange.unwatch()
+
+    def _prepare(self, target: Route, suffix: str, body: bytes) -> Sendable:
+        """What to send to a target; raises a `Refusal` when the credential that its upstream asks for is not there."""
+        spec, credential = target.spec, self.parts.credentials[target.spec.name]
+        headers = headers_for(self.exchange.incoming, credential, spec, self._traceparent(), suffix)
+        path = address(spec, suffix, self._query, target.model or self.logbook.sent_model)
+        first = self._plan.first if self._plan is not None else target
+        return path, headers, body if target == first else self._body_for(target, body)
+
+    def _body_for(self, target: Route, body: bytes) -> bytes:
+        """The body for another target than the first: with its name for the model."""
+        return rewrite(body, read_fields(body), {"model": as_json(target.model)})
 
     async def _pass_back(self, reply: Reply, outcome: Outcome) -> None:
         """Pass the upstream's reply back in the way that it comes."""
@@ -282,25 +309,33 @@ class Call(ABC):
         it, but is not waited for: the reply would have to wait for the disk.
         """
         self.exchange.unwatch()
-        usage = outcome.answer.usage
+        attempts, answer = self._attempts, outcome.answer
+        assert attempts is not None
+        attempts.closed(outcome)
+        attempts.counted(outcome.status == Status.OK)
+        earlier = attempts.spending
+        usage = answer.usage
         cost = self._cost(outcome, usage)
+        answer.usage, cost = earlier.total(usage, cost)
         outcome.waited_ns += self.exchange.client_ns
         event, self._event = self._event, None
-        unused = outcome.untouched and cost is None
-        charged = cost
+        unused = outcome.untouched and cost is None and not earlier.anything
+        if earlier.unmetered:
+            self.logbook.attributes["watchkeeper.attempts.unmetered"] = earlier.unmetered
+        used, charged = (usage, cost) if usage.output_tokens is None else (answer.usage, cost)
         if self._free:
-            usage, charged = NO_USE, NO_COST
+            used, charged = NO_USE, NO_COST
         elif self._spending is not None and self._spending.usage is not None:
-            usage = self._spending.usage
-            charged = self._cost(outcome, usage)
+            used, charged = earlier.total(self._spending.usage, self._cost(outcome, self._spending.usage))
             self.logbook.attributes["watchkeeper.charged"] = "as counted: the stream was cut"
         elif event is not None and not unused and usage.output_tokens is None:
             self._note_unsettled(outcome)
         await self.logbook.finished(outcome, cost)
         if event is not None:
             chain = self.parts.chain
+            used, charged = earlier.charged(used, charged, event.bound, self._one)
             self.parts.books.begin(
-                chain.release(event) if unused else chain.settle(event, usage, charged), event.span_id
+                chain.release(event) if unused else chain.settle(event, used, charged), event.span_id
             )
 
     def _note_unsettled(self, outcome: Outcome) -> None:
@@ -348,21 +383,38 @@ class ModelCall(Call):
         self._note_head(head)
         logbook.identity = parts.private(resolve(exchange.headers, self.key, head.fields))
         await self._recall(head)
-        route = parts.routes.find(head.model)
+        only = named_upstream(exchange.headers) or self._held_by()
+        plan = self._plan = parts.routing.plan(head.model, logbook.identity, only)
+        route = plan.first
         logbook.route(route)
         self._note_composition(head, route)
         if parts.chain.wants(Stage.REQUEST):
-            ruling = await self._ask_policies(self._bound(head, body, route.spec), self._steps(head))
+            ruling = await self._ask_policies(plan.bound(lambda to: self._bound(head, body, to)), self._steps(head))
             body, head = self._amended(body, head, ruling)
         spoken = dialect.spoken(head, route.model, route.spec)
         self._hide_usage = spoken.hide_usage
         if spoken.hide_usage:
             logbook.happened("watchkeeper.usage_asked")
         to_send = rewrite(body, head.fields, spoken.changes) if spoken.changes else body
+        self._spoken = to_send, body, head
         await self._pass_on(dialect.path, to_send, query_of(exchange, self._way))
 
     async def _recall(self, head: Head) -> None:
         """Bring to mind what the request refers to; most dialects bring everything with them."""
+
+    def _held_by(self) -> str | None:
+        """The only upstream that can answer, because it holds what the request refers to; None for any."""
+        return None
+
+    def _body_for(self, target: Route, body: bytes) -> bytes:
+        first, plain, head = self._spoken
+        if body is not first:
+            return super()._body_for(target, body)
+        spoken = self.dialect.spoken(head, target.model, target.spec)
+        if spoken.hide_usage and not self._hide_usage:
+            self._hide_usage = True
+            self.logbook.happened("watchkeeper.usage_asked")
+        return rewrite(plain, head.fields, spoken.changes) if spoken.changes else plain
 
     def _amended(self, body: bytes, head: Head, ruling: Ruling) -> tuple[bytes, Head]:
         """The body as the policies want it, and its head: other bytes, or the same with advice to the model added."""
@@ -393,29 +445,30 @@ class ModelCall(Call):
         logbook.manifest = manifest
         logbook.attributes.update(attributes)
 
-    def _bound(self, head: Head, body: bytes, spec: UpstreamSpec) -> Bound | None:
+    def _bound(self, head: Head, body: bytes, to: Route) -> Bound | None:
         """The most that the call can use, None when that is not known."""
-        inward, outward = self._input_bound(head, body, spec), self.dialect.output_bound(head, spec)
+        inward, outward = self._input_bound(head, body, to), self.dialect.output_bound(head, to.spec)
         if inward is None or outward is None:
             return None
         if self.parts.chain.advises:
             inward += ROOM_BYTES
-        logbook = self.logbook
-        stated, pricer = head.max_output is not None, self.parts.pricer
-        cost = pricer.worst_case(spec.provider, logbook.sent_model, (inward, outward), logbook.start_ns)
-        read = None if stated else pricer.worst_case(spec.provider, logbook.sent_model, (inward, 0), logbook.start_ns)
-        return Bound(
+        stated, pricer, at_ns = head.max_output is not None, self.parts.pricer, self.logbook.start_ns
+        cost = pricer.worst_case(to.spec.provider, to.model, (inward, outward), at_ns)
+        read = None if stated else pricer.worst_case(to.spec.provider, to.model, (inward, 0), at_ns)
+        one = Bound(
             input_tokens=inward,
             output_tokens=outward,
             nano_usd=None if cost is None else math.ceil(cost.usd * 1_000_000_000),
             price_source=None if cost is None else cost.source,
             stated=stated,
             input_nano_usd=None if read is None else math.ceil(read.usd * 1_000_000_000),
-            wall_ms=math.ceil(spec.timeout_s * 1000),
+            wall_ms=math.ceil(to.spec.timeout_s * 1000),
         )
+        self._one = one if self._one is None else dearer(self._one, one)
+        return one
 
-    def _input_bound(self, head: Head, body: bytes, spec: UpstreamSpec) -> int | None:
-        return self.dialect.input_bound(body, head, spec.max_input_tokens)
+    def _input_bound(self, head: Head, body: bytes, to: Route) -> int | None:
+        return self.dialect.input_bound(body, head, to.spec.max_input_tokens)
 
     def _steps(self, head: Head) -> tuple[ToolStep, ...]:
         if not self.parts.chain.wants_steps:

@@ -151,6 +151,10 @@ class Intake:
         self._reserved: OrderedDict[str, str] = OrderedDict()
         self.counts: Counter[str] = Counter()
 
+    def use(self, chain: Chain | None) -> None:
+        """Other policies are in force from now on."""
+        self._chain = chain
+
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request to one of `PATHS`; a key that was checked before comes in `scope["watchkeeper.key"]`."""
         shown = scope.get("watchkeeper.key")

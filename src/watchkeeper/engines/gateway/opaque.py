@@ -56,7 +56,8 @@ class OpaqueCall(Call):
                 model = read_model(fields)
                 logbook.request_model = model[:200]
                 logbook.attributes.update(request_attributes(fields))
-                route = parts.routes.find(model)
+                self._plan = parts.routing.plan(model, logbook.identity)
+                route = self._plan.first
                 logbook.route(route)
                 changed = {"model": as_json(route.model)} if route.model != model else {}
                 return rewrite(body, fields, changed) if changed else body

@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from watchkeeper.engines.gateway.composition import Compositions
+from watchkeeper.engines.gateway.health import Board
 from watchkeeper.engines.gateway.keys import KeyRing
 from watchkeeper.engines.gateway.measures import Measures
 from watchkeeper.engines.gateway.ports import Chain
 from watchkeeper.engines.gateway.recording import Keeper
 from watchkeeper.engines.gateway.replies import Replies
 from watchkeeper.engines.gateway.routes import Routes
+from watchkeeper.engines.gateway.routing import Routing
 from watchkeeper.engines.gateway.settings import Credential, Settings
 from watchkeeper.engines.gateway.upstream import Upstream
 from watchkeeper.kinds.ports import Pricer
@@ -62,6 +64,8 @@ class Parts:
 
     settings: Settings
     routes: Routes
+    routing: Routing
+    board: Board
     credentials: Mapping[str, Credential]
     upstream: Upstream
     keeper: Keeper

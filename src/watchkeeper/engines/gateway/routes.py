@@ -58,6 +58,22 @@ class Routes:
             param="model",
         )
 
+    def at(self, upstream: str, model: str) -> Route:
+        """The route of a model at one upstream; raises a 404 when there is none, or it does not serve the model."""
+        spec = self.fallback(upstream)
+        if model in spec.aliases:
+            return Route(spec, spec.aliases[model])
+        if any(fnmatch.fnmatchcase(model, pattern) for pattern in spec.models):
+            return Route(spec, model)
+        raise Refusal(
+            404,
+            "model_not_found",
+            f"The upstream {upstream[:64]!r} does not serve the model {model[:200]!r}. Leave the header "
+            "X-Watchkeeper-Upstream out, or name one that does.",
+            kind="not_found",
+            param="model",
+        )
+
     def fallback(self, name: str | None) -> UpstreamSpec:
         """The upstream for a request that names no model: the one named, the only one, or the default."""
         if name is not None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
+from watchkeeper.engines.gateway.route_spec import BREAKER, NO_LIMITS, BreakerSpec, LimitSpec, RouteSpec
 from watchkeeper.records.record import Record
 
 DEFAULT_MAX_BODY_BYTES = 64 << 20
@@ -30,10 +31,11 @@ class UpstreamSpec(Record):
     `aliases` maps a name that clients use to the model that is asked. `provider` names the price table's provider.
     `max_output_tokens` is the most that its models can write when the request does not say; without it such a call
     cannot be bounded. `max_input_tokens` is the most that they can read at once, which bounds requests whose input lies
-    with the provider. `timeout_s` is for the whole reply, `connect_timeout_s` for the connection. With `recording`
-    "required" a call is refused when it cannot be recorded. `ask_usage` asks for token usage in streams whose client
-    did not, and takes the extra chunk out of the client's stream. `default` marks the upstream for requests that name
-    no model.
+    with the provider. `timeout_s` is for the whole reply, `connect_timeout_s` for the connection, `idle_timeout_s` for
+    the longest silence within a stream. `limits` and `breaker` say how much the upstream is asked and when it is
+    avoided. With `recording` "required" a call is refused when it cannot be recorded. `ask_usage` asks for token usage
+    in streams whose client did not, and takes the extra chunk out of the client's stream. `default` marks the upstream
+    for requests that name no model.
     """
 
     name: str
@@ -51,6 +53,9 @@ class UpstreamSpec(Record):
     recording: Literal["available", "required"] = "available"
     ask_usage: bool = False
     default: bool = False
+    idle_timeout_s: float | None = 300.0
+    limits: LimitSpec = NO_LIMITS
+    breaker: BreakerSpec = BREAKER
 
 
 class Settings(Record):
@@ -61,6 +66,7 @@ class Settings(Record):
     """
 
     upstreams: tuple[UpstreamSpec, ...]
+    routes: tuple[RouteSpec, ...] = ()
     require_keys: bool = False
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     policies: str = "none"

@@ -17,7 +17,7 @@ from watchkeeper.engines.gateway.logbook import Outcome
 from watchkeeper.engines.gateway.opaque import UPSTREAM_HEADER
 from watchkeeper.engines.gateway.parts import Parts
 from watchkeeper.engines.gateway.replies import Kept
-from watchkeeper.engines.gateway.settings import UpstreamSpec
+from watchkeeper.engines.gateway.routes import Route
 from watchkeeper.engines.gateway.usage import Answer
 from watchkeeper.engines.gateway.ways import Way
 from watchkeeper.engines.gateway.wire import read_fields, read_model, rewrite, typed
@@ -55,11 +55,15 @@ class StoredCall(ModelCall):
             sources = {**logbook.identity.sources, "session": Source.BODY}
             logbook.identity = msgspec.structs.replace(logbook.identity, session=session, sources=sources)
 
-    def _input_bound(self, head: Head, body: bytes, spec: UpstreamSpec) -> int | None:
+    def _held_by(self) -> str | None:
+        """A response that is continued lies with the upstream that gave it."""
+        return None if self._before is None else self._before.upstream
+
+    def _input_bound(self, head: Head, body: bytes, to: Route) -> int | None:
         """With what stands in the context of the earlier response, which another model would count in another way."""
         before = self._before
-        earlier = before.tokens if before is not None and before.model == self.logbook.sent_model else None
-        return self.dialect.input_bound(body, head, spec.max_input_tokens, earlier)
+        earlier = before.tokens if before is not None and before.model == to.model else None
+        return self.dialect.input_bound(body, head, to.spec.max_input_tokens, earlier)
 
     def _steps(self, head: Head) -> tuple[ToolStep, ...]:
         if not self.parts.chain.wants_steps:

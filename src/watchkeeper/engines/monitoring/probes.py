@@ -33,7 +33,10 @@ _REFUSAL = re.compile(
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """One fixed question: the model to ask, the messages, the request's other fields, and how often in a round."""
+    """One fixed question: the model to ask, the messages, the request's other fields, and how often in a round.
+
+    With `upstream` that one is asked and no other, whatever the model's route says.
+    """
 
     name: str
     model: str
@@ -41,6 +44,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
     samples: int = 3
     every_s: float = 3600.0
+    upstream: str | None = None
 
     @property
     def digest(self) -> str:
@@ -59,12 +63,15 @@ class Round(Record):
 
 
 class Prober:
-    """Asks probes. `record` keeps a record; `ask` gives a provider that leads to the gateway, None while none runs."""
+    """Asks probes. `record` keeps a record; `ask` gives a provider that leads to the gateway, None while none runs.
+
+    Where a probe is for one upstream, `ask` is given its name.
+    """
 
     def __init__(
         self,
         probes: tuple[Probe, ...],
-        ask: Callable[[], ModelProvider | None],
+        ask: Callable[..., ModelProvider | None],
         record: Callable[[Record], object],
         clock_ns: Callable[[], int],
     ) -> None:
@@ -105,7 +112,7 @@ class Prober:
 
     async def _round(self, probe: Probe) -> Round:
         async with self._turn:
-            provider = self._ask()
+            provider = self._ask() if probe.upstream is None else self._ask(probe.upstream)
             if provider is None:
                 raise LookupError("No gateway runs here that could be asked. Start one with: watchkeeper serve")
             room = asyncio.Semaphore(AT_ONCE)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -70,7 +70,9 @@ class MonitorRunner:
         desk: Desk,
         record: Callable[[Record], object],
         clock_ns: Callable[[], int],
+        looked: Callable[[str, Finding | None], Awaitable[None]] | None = None,
     ) -> None:
+        """`looked` is told of every look, by the name of the use, with what it found."""
         names = [use.name for use in uses]
         for name in names:
             if names.count(name) > 1:
@@ -80,6 +82,7 @@ class MonitorRunner:
         self._desk = desk
         self._record = record
         self._clock_ns = clock_ns
+        self._looked = looked
         self._health = {
             use.name: Health(name=use.name, monitor=use.monitor.header.id, every_s=use.pace_s) for use in uses
         }
@@ -114,6 +117,8 @@ class MonitorRunner:
             if finding is not None:
                 finding = _named(finding, use)
                 await self._desk.file(finding)
+            if self._looked is not None:
+                await self._looked(use.name, finding)
         except Exception as error:  # noqa: BLE001  one monitor's failure must not end the watch of the others
             self._failed(use, health, now_ns, error)
             return None
