@@ -15,7 +15,10 @@ import pytest
 import uvicorn
 
 from tests.unit.server.scene import MS, NOW_NS, TRACE, House, eventful_hour
-from watchkeeper.engines.gateway.keys import Key
+from watchkeeper.adapters.store.memory_cells import MemoryCells
+from watchkeeper.engines.gateway.key_record import Grant, read_limit
+from watchkeeper.engines.gateway.keys import Key, KeyRing
+from watchkeeper.engines.people.accounts import Accounts
 from watchkeeper.records.span import Span
 from watchkeeper.server.front import Front
 from watchkeeper.server.guard import GuardSettings
@@ -71,9 +74,14 @@ class Site:
         await eventful_hour(house)
         await house.record(*big_trace())
         path = self._folder / "s.sock"
-        door = Front(nothing, nothing, path, GuardSettings(secret=b"s" * 32), check_key=known)
+        settings = GuardSettings(secret=b"s" * 32)
+        door = Front(nothing, nothing, path, settings, check_key=known, key_alive=lambda _: known(KEY))
+        kept: dict[str, Any] = {"keys": KeyRing(MemoryCells()), "people": Accounts(MemoryCells())}
+        await kept["keys"].create("ci", grant=Grant(models=("gpt-5*",), limits=(read_limit("usd=5/day"),)))
         plain: dict[str, Any] = {"log_level": "error", "lifespan": "off"}
-        store = uvicorn.Server(uvicorn.Config(store_app(house.parts(address=self.address)), uds=str(path), **plain))
+        store = uvicorn.Server(
+            uvicorn.Config(store_app(house.parts(address=self.address, **kept)), uds=str(path), **plain)
+        )
         front = uvicorn.Server(uvicorn.Config(door, **plain))
         self._servers += [store, front]
         tasks = [asyncio.create_task(store._serve()), asyncio.create_task(front._serve(sockets=[self._listener]))]

@@ -24,9 +24,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "incident": ("incidents", "List, show and work on incidents; export their cases."),
     "init": ("starting", "Write a commented watchkeeper.toml to begin with."),
     "judge": ("judges", "Audit judges that score for you: against gold labels, and in the other order."),
-    "key": ("keys", "Create, list and revoke keys."),
+    "key": ("keys", "Add, list, show, change, rotate and revoke keys."),
     "lab": ("lab", "Run the lab provider: a scriptable stand-in that is not a model."),
     "lineage": ("lineage", "Say what an answer rests on, and which answers rest on a document."),
+    "people": ("people", "Say who may sign in to the pages, and with which role."),
     "policy": ("policies", "List policies; ask what one would have stopped in recorded traffic."),
     "probe": ("probes", "Ask fixed questions on a schedule; notice a model that answers otherwise."),
     "price": ("price", "Price usage: what it came to, to the last digit, or why that is unknown."),
@@ -53,9 +54,12 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Guard and measure": ("budget", "eval", "fork", "judge", "policy", "probe", "replay", "runs"),
     "Bring in, take out": ("export", "import"),
     "Prove": ("anchor", "evidence", "prove", "verify"),
-    "Keep and erase": ("backup", "erase", "key", "rebuild", "restore", "retention", "seal"),
+    "Keep and erase": ("backup", "erase", "key", "people", "rebuild", "restore", "retention", "seal"),
 }
 """What the help puts together, by what somebody has come to do."""
+
+ALIASES = {"keys": "key"}
+"""Other names of commands, which the help does not list."""
 
 
 class LazyGroup(click.Group):
@@ -67,6 +71,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One command, from its module."""
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None

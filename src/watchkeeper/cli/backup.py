@@ -17,6 +17,7 @@ from watchkeeper.cli.options import Failure, house_options, print_json
 if TYPE_CHECKING:
     from watchkeeper.config import Config
     from watchkeeper.engines.keeping.restore import Restored
+    from watchkeeper.engines.recorder.home import Home
 
 
 @click.command()
@@ -45,7 +46,8 @@ def backup(
     from watchkeeper.engines.keeping import backup as engine
     from watchkeeper.engines.recorder.home import Home
 
-    home = Home(load(config, data=data).data, create=False)
+    settings = load(config, data=data)
+    home = Home(settings.data, create=False)
     try:
         if erasures:
             _list_erasures(home, target, as_json)
@@ -59,6 +61,7 @@ def backup(
             f"the backup could not be written to {target}: {error.strerror}. Make room there, or name another place.",
             "disk",
         ) from error
+    _note(settings, home, f"{made.frames} frames, {made.copied_bytes} bytes copied", config, data)
     if as_json:
         print_json(made)
         return
@@ -68,6 +71,22 @@ def backup(
     click.echo(f"Proved: {made.frames:,} frames, {made.erased:,} of them erased by record.")
     if made.removed:
         click.echo(f"{made.removed} segments that were trimmed since are gone from the backup too.")
+
+
+def _note(settings: Config, home: Home, detail: str, config: Path | None, data: str | None) -> None:
+    """Keep in the audit trail that a backup was made; a backup that stands is not failed for want of that."""
+    from watchkeeper.cli.door import open_door
+    from watchkeeper.compose.acts import note_act
+    from watchkeeper.engines.recorder.home import HomeError
+
+    try:
+        if home.holder() is None:
+            note_act(settings, home, "backup.made", "data directory", detail)
+            return
+        with open_door(config, data) as door:
+            door.post("/api/v1/acts", {"act": "backup.made", "subject": "data directory", "detail": detail}).checked()
+    except (Failure, HomeError, OSError, ValueError) as error:
+        click.echo(f"The backup is whole, but is not in the audit trail: {error}", err=True)
 
 
 @click.command()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from watchkeeper.adapters.formats import otlp, otlp_logs, otlp_metrics, otlp_wire
+from watchkeeper.adapters.store.errors import StoreError
 from watchkeeper.compose.cells import cells_of
 from watchkeeper.compose.discovery import build
 from watchkeeper.compose.keeping import thinned
@@ -20,7 +21,9 @@ from watchkeeper.compose.steering import Steering, steered
 from watchkeeper.compose.trail import SignIns, note_settings
 from watchkeeper.compose.unlocking import unlock
 from watchkeeper.compose.upstreams import specs_of
+from watchkeeper.compose.vouching import issuer_of
 from watchkeeper.config import Config
+from watchkeeper.config.sections import Capability
 from watchkeeper.engines.decide.chain import Chain
 from watchkeeper.engines.decide.link import Link
 from watchkeeper.engines.gateway.app import Gateway
@@ -28,6 +31,7 @@ from watchkeeper.engines.gateway.breakers import Change
 from watchkeeper.engines.gateway.intake import LOGS, METRICS, Intake, Signal, TraceFormat
 from watchkeeper.engines.gateway.keys import Key, KeyRing
 from watchkeeper.engines.gateway.settings import Settings
+from watchkeeper.engines.people.accounts import Accounts
 from watchkeeper.engines.recorder.frames import FrameKind
 from watchkeeper.engines.recorder.home import Home
 from watchkeeper.engines.recorder.journal import Journal
@@ -44,11 +48,13 @@ TOLD_EVERY_S = 1.0
 
 
 def links_of(config: Config) -> tuple[Link, ...]:
-    """The policy chain in the order of the settings."""
-    return tuple(
+    """The policy chain: the limits that keys carry, then the policies in the order of the settings."""
+    limits = Link(policy=build("policies", Capability(use="key_limits"), config), instance="key_limits")
+    chosen = (
         Link(policy=build("policies", use, config), instance=use.name or use.use, mode=use.mode, owner=use.owner or "")
         for use in config.policies
     )
+    return (limits, *chosen)
 
 
 def settings_of(config: Config) -> Settings:
@@ -102,6 +108,8 @@ class GatewayHouse:
         self.cells = cells_of(config, home)
         self.chain = Chain(links, self.cells, self.decided, clock)
         self.keys = KeyRing(self.cells, clock, self.journal.append)
+        self.people = Accounts(self.cells, clock, self.audited)
+        self.issuer = issuer_of(config)
         self.lost_decisions = 0
         prices = self.prices = prices_of(config)
         if any(getattr(link.policy, "usd", None) is not None for link in links):
@@ -123,6 +131,8 @@ class GatewayHouse:
         self.steering = Steering(self.gateway, self.cells)
         self.reloading = Reloading(self, settings_of, links_of)
 
+        self.gateway.measures.time_policies(self.chain.timings)
+        self.gateway.measures.watch({"late_facts": self.chain.waiting})
         self.intake = Intake(
             self.journal,
             TraceFormat(
@@ -185,6 +195,8 @@ class GatewayHouse:
         while True:
             await asyncio.sleep(TOLD_EVERY_S)
             self.journal.settle()
+            with contextlib.suppress(OSError, StoreError):
+                await self.keys.note_use()
 
     def _steered(self, upstream: str, model: str, change: Change) -> None:
         """A breaker has changed its state: say so in the log and in the record."""

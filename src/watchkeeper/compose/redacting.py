@@ -49,6 +49,7 @@ def held(config: Config, environ: Mapping[str, str] | None = None) -> tuple[str,
     variables = os.environ if environ is None else environ
     names = [each.credential.removeprefix("env:") for each in config.upstreams if each.credential.startswith("env:")]
     names += [name for each in config.notifiers for name in each.variables]
+    names += [config.sign_in.client_secret.removeprefix("env:")] if config.sign_in.client_secret else []
     return tuple(value for name in names if (value := variables.get(name)) and not value.startswith("http"))
 
 

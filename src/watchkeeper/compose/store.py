@@ -15,6 +15,7 @@ from watchkeeper.adapters.store.duckdb_log import DuckDBLog
 from watchkeeper.adapters.store.known_keys import KnownKeys
 from watchkeeper.compose.anchoring import Anchoring
 from watchkeeper.compose.backtesting import Backtester
+from watchkeeper.compose.bounding import bounded
 from watchkeeper.compose.budgets import BudgetDesk
 from watchkeeper.compose.cells import cells_of
 from watchkeeper.compose.decoding import decoders, decoding_process
@@ -37,6 +38,7 @@ from watchkeeper.engines.gateway.keys import KeyRing
 from watchkeeper.engines.incidents.desk import IncidentDesk
 from watchkeeper.engines.monitoring.runner import MonitorRunner, MonitorUse
 from watchkeeper.engines.monitoring.signals import Signals
+from watchkeeper.engines.people.accounts import Accounts
 from watchkeeper.engines.recorder.capture import Capture
 from watchkeeper.engines.recorder.frames import FrameKind
 from watchkeeper.engines.recorder.home import Home
@@ -66,7 +68,10 @@ BEHIND_BYTES = 4 << 20
 
 
 class LogReader:
-    """The Reader over a Log of this process; with `payloads` it also fetches what the index does not keep."""
+    """The Reader over a Log of this process; with `payloads` it also fetches what the index does not keep.
+
+    Asked on behalf of somebody who is bound to a tenant, it answers from that tenant's rows alone.
+    """
 
     def __init__(self, log: Log) -> None:
         self._index = log
@@ -74,11 +79,11 @@ class LogReader:
 
     async def ask(self, question: Question[T]) -> T:
         """Answer a named question."""
-        return question.answer(await self._index.select(question.select()))
+        return question.answer(await self._index.select(bounded(question.select())))
 
     async def select(self, query: Select) -> Rows:
         """Answer a query."""
-        return await self._index.select(query)
+        return await self._index.select(bounded(query))
 
     async def payload(self, span: Span, *names: str) -> bytes | None:
         """The exact bytes of the first payload a span has under these names; None when it is not there."""
@@ -111,6 +116,7 @@ class StoreHouse:
         self.cells = cells_of(config, home)
         self.keys = KeyRing(self.cells, clock, self.record)
         self.budgets = BudgetDesk(config, self.cells, self.reader, self.record, clock)
+        self.people = Accounts(self.cells, clock, self.record)
         self.payloads = self.reader.payloads = Payloads(self.vault, self.reader)
         self.desk = IncidentDesk(
             self.reader, self.record, clock, messages_of=self._messages, notifiers=notifiers_of(config)

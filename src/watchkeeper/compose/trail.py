@@ -17,7 +17,7 @@ from watchkeeper.records.ids import digest, new_id
 from watchkeeper.records.record import as_json
 
 IN_FORCE = "settings/in_force"
-"""The cell that holds the digest of the settings that were last in force."""
+"""The cell that holds the digest of the settings that were last in force, and how often they changed."""
 
 QUIET_S = 60.0
 MOST_PARAMETER_CHARS = 300
@@ -27,29 +27,58 @@ _SECRET = re.compile(r"secret|token|password|credential|api_?key", re.IGNORECASE
 async def note_settings(config: Config, cells: Cells, record: Callable[[Audit], object], now_ns: int) -> None:
     """Write that the settings changed, with the digests of the old and the new ones and what is in force now.
 
-    Where they are what they were at the last start, nothing is written. Values under names of secrets are left out.
+    Where they are what they were at the last start, nothing is written. What counts is what the settings state, not the
+    defaults that stand for the rest, so that a new version with new settings is no change. The act's id follows from
+    the change and its number: when the process ends between the act and the note that it was written, the next start
+    writes the same act again, and the index holds it once. Values under names of secrets are left out.
     """
-    wanted = msgspec.to_builtins(config)
-    for name in ("data", "listen"):
-        wanted.get("server", {}).pop(name, None)
-    wanted.pop("file", None)
-    new = digest(msgspec.json.encode(wanted, order="deterministic"))
-    old = await cells.get(IN_FORCE)
-    if old == new.encode():
+    new = digest(msgspec.json.encode(stated(config), order="deterministic"))
+    kept = await cells.get(IN_FORCE)
+    was, _, number = kept.decode("ascii", "replace").partition(" ") if isinstance(kept, bytes) else ("", "", "")
+    if was == new:
         return
-    was = old.decode("ascii", "replace") if isinstance(old, bytes) else None
-    detail = as_json({"old": was, "new": new, **in_force(config)}).decode()
+    count = int(number) + 1 if number.isdigit() else 1
+    detail = as_json({"old": was or None, "new": new, **in_force(config)}).decode()
     record(
         Audit(
-            audit_id=new_id("aud", now_ns),
+            audit_id=f"aud_{digest(f'{count} {was} {new}'.encode())[:26]}",
             at_ns=now_ns,
-            act="settings.changed" if was is not None else "settings.first",
+            act="settings.changed" if was else "settings.first",
             actor="owner",
             subject="settings",
             detail=detail,
         )
     )
-    await cells.apply([Put(key=IN_FORCE, value=new.encode())])
+    await cells.apply([Put(key=IN_FORCE, value=f"{new} {count}".encode())])
+
+
+def stated(config: Config) -> dict[str, Any]:
+    """What the settings state beyond the defaults, without where the server listens and keeps its data."""
+    found: dict[str, Any] = _stated(config)
+    for name in ("data", "listen"):
+        found.get("server", {}).pop(name, None)
+    if not found.get("server", True):
+        del found["server"]
+    found.pop("file", None)
+    return found
+
+
+def _stated(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return {
+            field.encode_name: _stated(getattr(value, field.name))
+            for field in msgspec.structs.fields(type(value))
+            if getattr(value, field.name) != _default(field)
+        }
+    if isinstance(value, list | tuple):
+        return [_stated(each) for each in value]
+    return msgspec.to_builtins(value)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    if field.default is not msgspec.NODEFAULT:
+        return field.default
+    return field.default_factory() if field.default_factory is not msgspec.NODEFAULT else msgspec.NODEFAULT
 
 
 def in_force(config: Config) -> dict[str, Any]:
@@ -102,7 +131,7 @@ class SignIns:
                 audit_id=new_id("aud", now_ns),
                 at_ns=now_ns,
                 act=act,
-                actor=subject if act == "signin" else "unknown",
+                actor="unknown" if act == "signin.failed" else subject,
                 subject=subject,
                 detail=count,
             )

@@ -15,6 +15,7 @@ from watchkeeper.config.sections import (
     Probe,
     Recording,
     Server,
+    SignIn,
     Tool,
     Upstream,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "Retention",
     "Sampling",
     "Server",
+    "SignIn",
     "Tool",
     "Upstream",
     "load",

@@ -161,6 +161,8 @@ def _check(config: Config, path: Path) -> None:
             )
     for number, anchor in enumerate(config.anchors):
         _check_anchor(anchor, f"{path}: `anchors[{number}]")
+    if config.sign_in.issuer is not None and not (config.sign_in.url and config.sign_in.client_id):
+        raise ConfigError(f"{path}: `sign_in.issuer` needs `sign_in.url` and `sign_in.client_id` beside it.")
     names = [use.name or use.use for use in config.policies]
     for name in names:
         if names.count(name) > 1:

@@ -299,6 +299,42 @@ class Anchor(_Settings, frozen=True):
     timeout_s: Annotated[float, Meta(gt=0, le=120, description="Longest wait for the other side, in seconds.")] = 20.0
 
 
+class SignIn(_Settings, frozen=True):
+    """How people sign in to the pages, besides with names and passwords. Table `[sign_in]`."""
+
+    url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^/\s]+$")] | None,
+        Meta(
+            description="The address that browsers use, such as `https://watch.example.org`. With https, cookies are "
+            "sent over TLS alone.",
+        ),
+    ] = None
+    hours: Annotated[float, Meta(gt=0, le=720, description="How long a sign-in lasts, in hours.")] = 12.0
+    issuer: Annotated[
+        str | None,
+        Meta(description="The address of an OpenID Connect issuer. Needs `url` and `pip install 'watchkeeper[oidc]'`."),
+    ] = None
+    client_id: Annotated[str | None, Meta(description="How the issuer knows this server.")] = None
+    client_secret: Annotated[
+        Annotated[str, Meta(pattern=r"^env:\w+$")] | None,
+        Meta(description="`env:NAME` of the secret that the issuer gave, where it gave one; PKCE is used either way."),
+    ] = None
+    scopes: Annotated[tuple[str, ...], Meta(description="What is asked of the issuer besides `openid`.")] = (
+        "profile",
+        "email",
+    )
+    role_claim: Annotated[
+        str, Meta(description="The claim that holds groups or roles; dots lead deeper: `realm_access.roles`.")
+    ] = "roles"
+    roles: Annotated[
+        dict[str, Literal["viewer", "operator", "admin"]],
+        Meta(description="Which value of the claim gives which role; nobody without one gets in."),
+    ] = {}
+    tenant_claim: Annotated[
+        str | None, Meta(description="The claim that names the one tenant that viewers and operators are bound to.")
+    ] = None
+
+
 class Probe(_Settings, frozen=True):
     """A fixed question that is asked on a schedule, for the `canary` monitor to compare. Tables `[[probes]]`."""
 
@@ -342,6 +378,7 @@ class Config(_Settings, frozen=True):
     retention: Retention = Retention()
     anchors: tuple[Anchor, ...] = ()
     redactions: tuple[RuleSpec, ...] = ()
+    sign_in: SignIn = SignIn()
     file: str | None = None
 
     @property
@@ -357,6 +394,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "retention": Retention,
     "anchors": Anchor,
     "server": Server,
+    "sign_in": SignIn,
     "upstreams": Upstream,
     "routes": RouteSpec,
     "policies": Capability,

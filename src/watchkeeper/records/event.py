@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from watchkeeper.records.identity import Identity
 from watchkeeper.records.record import Record, Scalar
@@ -55,11 +56,19 @@ class Bound(Record):
     wall_ms: int | None = None
 
 
+class KeyLimit(Record):
+    """A limit that a key carries: so many US dollars, tokens or calls in a UTC minute or day, or in all time."""
+
+    unit: Literal["usd", "tokens", "calls"]
+    amount: float
+    window: Literal["minute", "day", "total"] = "total"
+
+
 class Event(Record):
     """One stage of a call. `at_ns` is the engine's clock: policies have no other.
 
     `steps` are the tool calls that this event brings and the engine has not folded before. `attributes` carries what
-    the caller of `POST /api/v1/decide` or the SDK passed along.
+    the caller of `POST /api/v1/decide` or the SDK passed along, `limits` those of the key that was shown.
     """
 
     stage: str
@@ -73,3 +82,4 @@ class Event(Record):
     steps: tuple[ToolStep, ...] = ()
     bound: Bound | None = None
     attributes: dict[str, Scalar] = {}
+    limits: tuple[KeyLimit, ...] = ()

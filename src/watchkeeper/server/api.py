@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -11,24 +10,26 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from watchkeeper.compose.payloads import Gone
-from watchkeeper.engines.gateway.keys import Key, KeyRing
 from watchkeeper.kinds.report import Scope
+from watchkeeper.queries.exported import Exported
 from watchkeeper.queries.registry import QUESTIONS, QuestionError, as_plain, parameters, question_from
-from watchkeeper.queries.timespan import parse_span, parse_time
+from watchkeeper.queries.timespan import parse_time
 from watchkeeper.records.body import Body
 from watchkeeper.records.record import as_json
 from watchkeeper.records.span import Span
 from watchkeeper.server import lookups
 from watchkeeper.server.asgi import error_body
+from watchkeeper.server.callers import read_caller
 from watchkeeper.server.html_report import CONTENT_POLICY, render_document
+from watchkeeper.server.noting import note
 from watchkeeper.server.pages import actor_of, said
 from watchkeeper.server.parts import StoreParts
+from watchkeeper.server.roles import ADMIN, refusal_of
 
+EXPORT_NOTED_NS = 600 * 1_000_000_000
 MAX_NOTE_CHARS = 4_000
 _RANGE = ("since", "until")
 REQUEST = "request"
-OWNERS = ("local", "key:owner")
-"""Who may erase, anchor and hand out keys: a caller on this machine where no key is asked for, the owner's commands."""
 ACTIONS = ("acknowledge", "resolve", "note")
 
 
@@ -37,15 +38,6 @@ class ActionBody(msgspec.Struct, frozen=True):
 
     note: str | None = None
     text: str | None = None
-
-
-class KeyBody(msgspec.Struct, frozen=True):
-    """A new key: its name, what it is bound to, and how long it is valid ("90d"; for ever when not given)."""
-
-    name: str
-    tenant: str = "default"
-    user: str | None = None
-    expires: str | None = None
 
 
 class ApiError(Exception):
@@ -69,15 +61,10 @@ def api_error(_: Request, error: Exception) -> Response:
 
 
 def owner_only(request: Request) -> None:
-    """Raise an `ApiError` unless the owner of the data directory asks."""
-    if actor_of(request) not in OWNERS:
-        raise ApiError(
-            403,
-            "forbidden",
-            "owner_only",
-            "Only the owner of the data directory may do this, not a key. Run the command on its machine: "
-            "watchkeeper erase, anchor, retention, key or probes.",
-        )
+    """Raise an `ApiError` unless an admin of the whole house asks, also where the table of roles asks for less."""
+    refused = refusal_of(read_caller(request.headers), ADMIN)
+    if refused is not None:
+        raise ApiError(403, "forbidden", *refused)
 
 
 def answer(value: Any, status: int = 200) -> Response:
@@ -90,6 +77,7 @@ class Api:
 
     def __init__(self, parts: StoreParts) -> None:
         self._parts = parts
+        self._exported: dict[str, int] = {}
 
     def routes(self) -> list[Route]:
         """The API's addresses; the questions come last because their name is a wildcard."""
@@ -99,10 +87,6 @@ class Api:
             Route("/api/v1/ingest/watermarks", self.watermarks),
             Route("/api/v1/policies/backtest", self.backtest, methods=["POST"]),
             Route("/api/v1/monitors/run", self.monitors, methods=["POST"]),
-            Route("/api/v1/keys", self.keys, methods=["GET"]),
-            Route("/api/v1/keys", self.create_key, methods=["POST"]),
-            Route("/api/v1/keys/{key_id}", self.revoke_key, methods=["DELETE"]),
-            Route("/api/v1/keys/{key_id}/revoke", self.revoke_key, methods=["POST"]),
             Route("/api/v1/spans/{span_id}/request", self.request_bytes),
             Route("/api/v1/spans/{span_id}/bodies/{name}", self.body_bytes),
             Route("/api/v1/spans/{trace_id}/{span_id}", self.span),
@@ -135,7 +119,16 @@ class Api:
             if name not in QUESTIONS:
                 raise not_found(said(error), "unknown_question") from error
             raise ApiError(400, "invalid_request", "bad_parameter", said(error), error.parameter) from error
+        if name == Exported.name:
+            self._note_export(request)
         return answer(as_plain(await self._parts.reader.ask(question)))
+
+    def _note_export(self, request: Request) -> None:
+        """Whole spans are taken out: once for each caller in a while, for one export asks for many pages."""
+        now_ns, actor = self._parts.clock_ns(), actor_of(request)
+        if now_ns - self._exported.get(actor, 0) >= EXPORT_NOTED_NS:
+            self._exported[actor] = now_ns
+            note(self._parts, request, "export.read", "spans", str(request.url.query) or None)
 
     async def flush(self, request: Request) -> Response:
         """Index everything appended so far, and say how much that was."""
@@ -183,7 +176,7 @@ class Api:
             )
         if desk is None:
             raise ApiError(501, "unavailable", "not_available", "This server cannot change incidents.")
-        given = await _json(request, ActionBody)
+        given = await read_json(request, ActionBody)
         text = (given.note or given.text or "").strip()[:MAX_NOTE_CHARS]
         if action == "note" and not text:
             raise ApiError(400, "invalid_request", "empty_note", 'The note is empty. Send {"note": "a line"}.', "note")
@@ -242,32 +235,6 @@ class Api:
             )
         return answer(document)
 
-    async def keys(self, request: Request) -> Response:
-        """All keys, without secrets."""
-        del request
-        now_ns = self._parts.clock_ns()
-        return answer({"items": [key_row(key, now_ns) for key in await self._keys().list()]})
-
-    async def create_key(self, request: Request) -> Response:
-        """A new key; its secret is in this answer and nowhere else. A key makes none: it is bound to a tenant."""
-        owner_only(request)
-        given, now_ns = await _json(request, KeyBody), self._parts.clock_ns()
-        try:
-            expires_ns = None if given.expires is None else now_ns + parse_span(given.expires)
-            made = await self._keys().create(given.name, given.tenant, given.user, expires_ns, actor_of(request))
-        except ValueError as error:
-            raise ApiError(400, "invalid_request", "bad_key", said(error)) from error
-        return answer({**key_row(made.key, now_ns), "secret": made.secret}, 201)
-
-    async def revoke_key(self, request: Request) -> Response:
-        """End a key."""
-        owner_only(request)
-        try:
-            key = await self._keys().revoke(request.path_params["key_id"], actor_of(request))
-        except KeyError as error:
-            raise not_found(said(error)) from error
-        return answer(key_row(key, self._parts.clock_ns()))
-
     async def watermarks(self, request: Request) -> Response:
         """How far each writer's journal has been indexed."""
         del request
@@ -277,7 +244,7 @@ class Api:
         """What a policy would have stopped in recorded traffic: {"policy": id, "since": "7d", "with": {parameters}}."""
         if self._parts.backtest is None:
             raise ApiError(501, "unavailable", "not_available", "This server cannot replay policies.")
-        wanted = await _json(request, dict[str, Any])
+        wanted = await read_json(request, dict[str, Any])
         try:
             return answer(await self._parts.backtest(wanted))
         except (ValueError, LookupError) as error:
@@ -289,11 +256,6 @@ class Api:
         if self._parts.monitors is None:
             raise ApiError(501, "unavailable", "not_available", "This server runs no monitors.")
         return answer(await self._parts.monitors())
-
-    def _keys(self) -> KeyRing:
-        if self._parts.keys is None:
-            raise ApiError(501, "unavailable", "not_available", "This server keeps no keys.")
-        return self._parts.keys
 
     async def _span(self, span_id: str, trace_id: str | None) -> Span:
         found = await lookups.span(self._parts.reader, span_id, trace_id)
@@ -337,32 +299,14 @@ class Api:
         return Response(body, media_type="application/octet-stream", headers=headers)
 
 
-def key_row(key: Key, now_ns: int) -> dict[str, Any]:
-    """A key as it may be shown: never its salt, hash or secret."""
-    state = "revoked" if key.revoked_ns is not None else "valid" if key.valid_at(now_ns) else "expired"
-    return {
-        "id": key.key_id,
-        "name": key.name,
-        "tenant": key.tenant,
-        "user": key.user,
-        "state": state,
-        "created": _iso(key.created_ns),
-        "expires": _iso(key.expires_ns),
-        "revoked": _iso(key.revoked_ns),
-    }
-
-
-def _iso(at_ns: int | None) -> str | None:
-    return None if at_ns is None else datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).isoformat()
-
-
 def _file_name(body: Body) -> str:
     name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in body.name)[:60]
     ending = ".json" if "json" in body.media else ".txt" if "text" in body.media else ".bin"
     return name + ending
 
 
-async def _json(request: Request, kind: type[Any]) -> Any:
+async def read_json(request: Request, kind: type[Any]) -> Any:
+    """The body as a value; raises an `ApiError` that says what is wrong with it."""
     body = await request.body()
     try:
         return msgspec.json.decode(body or b"{}", type=kind)

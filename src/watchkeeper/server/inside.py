@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from watchkeeper.server.asgi import App
-from watchkeeper.server.proxy import ACTOR_HEADER
+from watchkeeper.server.callers import ACTOR_HEADER
 
 
 async def call(app: App, method: str, target: str, body: bytes = b"", actor: str = "local") -> tuple[int, bytes]:

@@ -11,7 +11,8 @@ from starlette.routing import Route
 from watchkeeper.compose.body_rates import BodyRates
 from watchkeeper.queries.keeping import BodyRate, KeptTraces, Thinnings
 from watchkeeper.queries.registry import QuestionError, as_plain, question_from
-from watchkeeper.server.api import ApiError, answer, owner_only
+from watchkeeper.server.api import ApiError, answer
+from watchkeeper.server.noting import note
 from watchkeeper.server.pages import said
 from watchkeeper.server.parts import StoreParts
 from watchkeeper.server.views.keeping import kept_rows, summary, thinning_rows
@@ -42,11 +43,11 @@ class KeepingApi:
 
     async def run(self, request: Request) -> Response:
         """Do all that is due now; says what went."""
-        owner_only(request)
         keeper = self._keeper()
         await self._parts.flush()
         waiting = (await keeper.plan()).waiting
         done = [] if waiting is not None else await keeper.run()
+        note(self._parts, request, "retention.run", "retention", waiting)
         await self._parts.flush()
         return answer({"items": as_plain(done), "waiting": waiting})
 

@@ -15,7 +15,7 @@ from watchkeeper.queries.operations import Audits
 from watchkeeper.queries.registry import as_plain
 from watchkeeper.queries.timespan import FAR_NS, parse_time
 from watchkeeper.server.api import ApiError, answer, not_found
-from watchkeeper.server.pages import actor_of, said, token_is_right
+from watchkeeper.server.pages import actor_of, may, said, token_is_right
 from watchkeeper.server.parts import StoreParts
 from watchkeeper.server.signin import read_fields
 from watchkeeper.server.views.filters import PAGE_ROWS, Control, read_form
@@ -196,6 +196,7 @@ class LineagePages:
             more=max(0, found["count"] - MOST_SHOWN),
             kinds=KINDS,
             done=request.query_params.get("incident", ""),
+            can_act=may(request, "POST /ui/documents/withdraw"),
         )
 
     async def withdraw(self, request: Request) -> Response:

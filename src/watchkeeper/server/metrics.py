@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import MutableMapping
 from typing import Any
@@ -91,3 +92,30 @@ def join(*pages: bytes) -> bytes:
                     bucket.append(line)
     lines = [line for family, rows in samples.items() for line in [*heads.get(family, []), *rows]]
     return b"\n".join(lines) + b"\n" if lines else b""
+
+
+_CREATED = re.compile(rb"\w+_created[ {]")
+OPEN_MEDIA = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+def openmetrics(page: bytes) -> bytes:
+    """A page in the Prometheus text format as OpenMetrics 1.0: counters lose `_total` in their heads, and it ends.
+
+    Times of creation, which the text format can only write as gauges of their own, are left out.
+    """
+    lines = []
+    counters = {
+        line.split(b" ")[2] for line in page.splitlines() if line.startswith(b"# TYPE ") and line.endswith(b" counter")
+    }
+    for line in page.splitlines():
+        if line.startswith((b"# HELP ", b"# TYPE ")):
+            mark, kind, family, rest = [*line.split(b" ", 3), b""][:4]
+            if family.endswith(b"_created"):
+                continue
+            if family in counters and family.endswith(b"_total"):
+                family = family.removesuffix(b"_total")
+            rest = b"unknown" if (kind, rest) == (b"TYPE", b"untyped") else rest
+            lines.append(b" ".join((mark, kind, family, rest)))
+        elif line.strip() and not line.startswith(b"#") and not _CREATED.match(line):
+            lines.append(line)
+    return b"\n".join([*lines, b"# EOF"]) + b"\n"

@@ -23,10 +23,11 @@ from watchkeeper.queries.registry import QuestionError, question_from
 from watchkeeper.records.document import Chart, Document
 from watchkeeper.records.span import Span
 from watchkeeper.server import lookups
+from watchkeeper.server.callers import TOKEN_HEADER, read_caller
 from watchkeeper.server.charts import time_chart
 from watchkeeper.server.html_report import CONTENT_POLICY, render_document
 from watchkeeper.server.parts import StoreParts
-from watchkeeper.server.proxy import ACTOR_HEADER, TOKEN_HEADER
+from watchkeeper.server.roles import access_of, refusal_of
 from watchkeeper.server.signin import read_fields
 from watchkeeper.server.statics import static_url
 from watchkeeper.server.views.case_file import (
@@ -65,6 +66,8 @@ NAV = (
     ("audit", "/ui/audit", "Audit"),
     ("drops", "/ui/drops", "Drops"),
     ("retention", "/ui/retention", "Kept"),
+    ("keys", "/ui/keys", "Keys"),
+    ("people", "/ui/people", "People"),
 )
 Q = TypeVar("Q")
 SPARK_BUCKETS = 40
@@ -96,6 +99,7 @@ class Pages:
             undefined=StrictUndefined,
             auto_reload=False,
         )
+        self._templates.filters["minute"] = _minute
         self._templates.globals.update(
             static=static_url,
             when=when,
@@ -104,7 +108,6 @@ class Pages:
             middle=middle_id,
             meaning=meaning,
             size_text=size_text,
-            nav=NAV,
             address=parts.address,
         )
 
@@ -224,7 +227,7 @@ class Pages:
             traces=traces,
             timeline=timeline(found.timeline),
             actions=next_actions(found.status),
-            can_act=self._parts.incidents is not None,
+            can_act=self._parts.incidents is not None and may(request, "POST /ui/incidents/{incident_id}/{action}"),
             has_report=document is not None,
             said=SAID.get(request.query_params.get("done", ""), ""),
         )
@@ -337,6 +340,7 @@ class Pages:
             "here": here,
             "now_ns": self._parts.clock_ns(),
             "actor": actor_of(request),
+            "nav": nav_of(request),
             "form_token": request.headers.get(TOKEN_HEADER.decode(), ""),
             "open_incidents": await lookups.open_incidents(self._parts.reader),
             "complete": True,
@@ -347,6 +351,11 @@ class Pages:
         page = await self._page(request, "message.html", "", heading=heading, sentence=sentence)
         page.status_code = status
         return page
+
+
+def _minute(text: str | None) -> str:
+    """A time of the API to the minute, in UTC; "never" where there is none."""
+    return "never" if text is None else text[:16].replace("T", " ")
 
 
 def _html(text: str) -> HTMLResponse:
@@ -382,8 +391,20 @@ def said(error: Exception) -> str:
 
 
 def actor_of(request: Request) -> str:
-    """Who asks, as the front door says: "local" or "key:<id>"."""
-    return request.headers.get(ACTOR_HEADER.decode(), "local")
+    """Who asks, as the front door says: "local", "key:<id>" or "person:<name>"."""
+    return read_caller(request.headers).actor
+
+
+def nav_of(request: Request) -> list[tuple[str, str, str]]:
+    """The pages that the one who asks may open."""
+    caller = read_caller(request.headers)
+    return [each for each in NAV if refusal_of(caller, access_of("GET", each[1])) is None]
+
+
+def may(request: Request, address: str) -> bool:
+    """Whether the one who asks may use an address, written as the table of roles writes it: "POST /ui/keys"."""
+    method, _, path = address.partition(" ")
+    return refusal_of(read_caller(request.headers), access_of(method, path)) is None
 
 
 def token_is_right(request: Request, token: str) -> bool:

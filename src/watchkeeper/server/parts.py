@@ -13,11 +13,13 @@ from watchkeeper.compose.payloads import Payloads
 from watchkeeper.engines.gateway.keys import KeyRing
 from watchkeeper.engines.keeping.keeper import Keeper
 from watchkeeper.engines.monitoring.probes import Prober
+from watchkeeper.engines.people.accounts import Accounts
 from watchkeeper.engines.recorder.belonging import Whose
 from watchkeeper.engines.recorder.search import Found, Sought
 from watchkeeper.kinds.ports import Watermark
 from watchkeeper.kinds.report import Report
 from watchkeeper.queries.question import Reader
+from watchkeeper.records.audit import Audit
 from watchkeeper.records.case import Case
 from watchkeeper.records.incident import Incident
 
@@ -128,6 +130,8 @@ class StoreParts:
     incidents: IncidentDesk | None = None
     keys: KeyRing | None = None
     budgets: BudgetDesk | None = None
+    people: Accounts | None = None
+    record: Callable[[Audit], object] | None = None
     lineage: Lineage | None = None
     reports: Mapping[str, Report] = field(default_factory=dict)
     backtest: Callable[[Mapping[str, Any]], Awaitable[Any]] | None = None

@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -28,7 +27,7 @@ from watchkeeper.server.asgi import App
 if TYPE_CHECKING:
     import uvicorn
 
-    from watchkeeper.server.front import KeyCheck
+    from watchkeeper.server.doorkeeper import KeyCheck
     from watchkeeper.server.otlp_grpc import GrpcDoor
 
 _log = logging.getLogger("watchkeeper.server")
@@ -76,23 +75,22 @@ class GatewayProcess:
             hosts=config.server.hosts,
             require_keys=config.server.require_keys,
             max_body_bytes=config.server.max_body_mb << 20,
+            session_s=round(config.sign_in.hours * 3600),
+            url=config.sign_in.url,
         )
-
-        async def key_alive(key_id: str) -> bool:
-            now_ns = time.time_ns()
-            return any(key.key_id == key_id and key.valid_at(now_ns) for key in await house.keys.list())
-
         self._front = Front(
             house.gateway,
             house.intake,
             home.socket,
             settings,
             check_key=cast("KeyCheck", key_check(house.keys, home)),
-            key_alive=key_alive,
+            key_alive=house.keys.alive,
             journal_ready=house.journal_ready,
             metrics_text=house.metrics_text,
             signed=house.signed,
             apps=steering_apps(house.gateway.board.states, house.reloading.from_file, lambda: house.reloading.problem),
+            people=house.people,
+            issuer=house.issuer,
         )
         self.app: App = self._front
         self._grpc: GrpcDoor | None = None
@@ -147,6 +145,8 @@ class StoreProcess:
                 incidents=house.desk,
                 keys=house.keys,
                 budgets=house.budgets,
+                people=house.people,
+                record=house.record,
                 lineage=house.lineage,
                 reports=house.reports(),
                 flush=flush,

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from watchkeeper.engines.recorder.belonging import Whose
-from watchkeeper.server.api import ApiError, answer, owner_only
+from watchkeeper.server.api import ApiError, answer
+from watchkeeper.server.noting import note
 from watchkeeper.server.pages import actor_of
 from watchkeeper.server.parts import StoreParts
 
@@ -53,7 +54,6 @@ class ProofApi:
         eraser = self._parts.eraser
         if eraser is None:
             raise _unavailable("erase")
-        owner_only(request)
         wanted = await _read(request, ErasureBody)
         whose = Whose(**{f: getattr(wanted, f) for f in ("user", "tenant", "session", "trace", "key")})
         try:
@@ -70,14 +70,12 @@ class ProofApi:
         eraser = self._parts.eraser
         if eraser is None:
             raise _unavailable("erase")
-        owner_only(request)
         return answer({"ended": await eraser.resume()})
 
     async def places(self, request: Request) -> Response:
         """Where a trace's frames lie: writer, segment and offset of each."""
         if self._parts.prover is None:
             raise _unavailable("prove")
-        owner_only(request)
         return answer({"items": await self._parts.prover.places(request.path_params["trace_id"])})
 
     async def anchors(self, request: Request) -> Response:
@@ -91,12 +89,13 @@ class ProofApi:
         anchoring = self._parts.anchoring
         if anchoring is None:
             raise _unavailable("anchor")
-        owner_only(request)
         wanted = await _read(request, AnchorBody)
         try:
-            return answer(await anchoring.anchor(wanted.to))
+            done = await anchoring.anchor(wanted.to)
         except LookupError as error:
             raise ApiError(400, "invalid_request", "unknown_anchor", str(error.args[0])) from error
+        note(self._parts, request, "anchor.made", "checkpoints", ", ".join(wanted.to) or None)
+        return answer(done)
 
 
 def _unavailable(what: str) -> ApiError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from watchkeeper.server.asgi import Headers, Receive, Scope, Send, reply, reply_error, wants_page
+from watchkeeper.server.callers import OURS
 
 if TYPE_CHECKING:
     import aiohttp
@@ -18,9 +19,6 @@ HOP_BY_HOP = frozenset(
         b"transfer-encoding", b"upgrade", b"proxy-connection",
     }
 )  # fmt: skip
-ACTOR_HEADER = b"x-watchkeeper-actor"
-TOKEN_HEADER = b"x-watchkeeper-form-token"
-OURS = frozenset({ACTOR_HEADER, TOKEN_HEADER})
 CONNECT_TIMEOUT_S = 2.0
 
 _DOWN_PAGE = b"""<!doctype html>
@@ -121,9 +119,14 @@ def _headers(scope: Scope, extra: Headers) -> list[tuple[str, str]]:
     passed = [
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in scope["headers"]
-        if name not in HOP_BY_HOP and name not in OURS
+        if name not in HOP_BY_HOP and _plain(name) not in OURS
     ]
     return passed + [(name.decode("latin-1"), value.decode("latin-1")) for name, value in extra]
+
+
+def _plain(name: bytes) -> bytes:
+    """A header's name as a lenient reader might take it: letter case, blanks and underscores make no difference."""
+    return name.strip().lower().replace(b"_", b"-")
 
 
 async def _body(receive: Receive) -> AsyncIterator[bytes]:

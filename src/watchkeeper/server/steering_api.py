@@ -8,10 +8,10 @@ from typing import Any
 from watchkeeper.config import ConfigError
 from watchkeeper.queries.registry import as_plain
 from watchkeeper.server.asgi import App, Receive, Scope, Send, reply_error, reply_json
+from watchkeeper.server.callers import Caller, Level
 
 UPSTREAMS = "/api/v1/upstreams"
 RELOAD = "/api/v1/reload"
-OWNER = "owner"
 
 
 def steering_apps(
@@ -23,15 +23,19 @@ def steering_apps(
         if scope["method"] not in ("GET", "HEAD"):
             await reply_error(send, 405, "The list of upstreams is read with GET.", "invalid_request", "method")
             return
+        if not _may(scope, Level.VIEWER):
+            words = "How the upstreams fare is for those who may read the whole house."
+            await reply_error(send, 403, words, "forbidden", "role_missing")
+            return
         await reply_json(send, 200, {"items": as_plain(states()), "settings_problem": problem()})
 
     async def again(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
             await reply_error(send, 405, "Settings are taken anew with POST.", "invalid_request", "method")
             return
-        if not _owner(scope):
-            words = "Only the owner of the data directory may do this, not a key. Run: watchkeeper reload"
-            await reply_error(send, 403, words, "forbidden", "owner_only")
+        if not _may(scope, Level.ADMIN):
+            words = "Only an admin may have the settings taken anew. On the server's machine run: watchkeeper reload"
+            await reply_error(send, 403, words, "forbidden", "role_missing")
             return
         try:
             done = await reload()
@@ -43,7 +47,7 @@ def steering_apps(
     return {UPSTREAMS: upstreams, RELOAD: again}
 
 
-def _owner(scope: Scope) -> bool:
-    """Whether the owner asks: with the token of the data directory, or where nobody is asked for a key."""
-    key = scope.get("watchkeeper.key")
-    return key.key_id == OWNER if key is not None else scope.get("watchkeeper.signed_in") is None
+def _may(scope: Scope, level: Level) -> bool:
+    """Whether the caller may, for the whole house."""
+    caller = scope.get("watchkeeper.caller")
+    return isinstance(caller, Caller) and caller.level >= level and caller.tenant is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -11,17 +12,22 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from watchkeeper.adapters.store.errors import StoreError
+from watchkeeper.compose.bounding import BoundReader
 from watchkeeper.server.api import Api, ApiError, api_error
 from watchkeeper.server.asgi import App, Receive, Scope, Send, error_body
 from watchkeeper.server.budgets import budget_routes
 from watchkeeper.server.guard import secured
 from watchkeeper.server.keeping import KeepingApi, KeepingPages
+from watchkeeper.server.key_api import KeyApi
 from watchkeeper.server.lineage import LineageApi, LineagePages
 from watchkeeper.server.metrics import MEDIA as METRICS_MEDIA
 from watchkeeper.server.pages import Pages
 from watchkeeper.server.parts import StoreParts
+from watchkeeper.server.people_api import PeopleApi
+from watchkeeper.server.people_pages import PeoplePages
 from watchkeeper.server.probe_api import probe_routes
 from watchkeeper.server.proof_api import ProofApi
+from watchkeeper.server.roles import guarded
 from watchkeeper.server.run_api import run_routes
 from watchkeeper.server.searching import ExplorerPages, SearchApi
 from watchkeeper.server.statics import statics
@@ -34,9 +40,31 @@ async def _statics(scope: Scope, receive: Receive, send: Send) -> None:
     await statics(scope, receive, send)
 
 
+def routes_of(parts: StoreParts, pages: Pages) -> list[Route]:
+    """Every route of pages and API; those of the questions come last because their name is a wildcard."""
+    return [
+        *budget_routes(parts, pages),
+        *KeepingPages(parts, pages).routes(),
+        *KeepingApi(parts).routes(),
+        *LineagePages(pages, parts).routes(),
+        *LineageApi(parts).routes(),
+        *ExplorerPages(pages, parts).routes(),
+        *SearchApi(parts).routes(),
+        *PeoplePages(pages, parts).routes(),
+        *pages.routes(),
+        *ProofApi(parts).routes(),
+        *probe_routes(parts),
+        *run_routes(parts),
+        *KeyApi(parts).routes(),
+        *PeopleApi(parts).routes(),
+        *Api(parts).routes(),
+    ]
+
+
 def store_app(parts: StoreParts) -> App:
     """Build the app. It trusts who the front says is asking, so it must listen on the private unix socket only."""
-    pages, api = Pages(parts), Api(parts)
+    parts = replace(parts, reader=BoundReader(parts.reader))
+    pages = Pages(parts)
 
     def ready(request: Request) -> Response:
         del request
@@ -72,18 +100,7 @@ def store_app(parts: StoreParts) -> App:
         Route("/internal/ready", ready),
         Route("/internal/metrics", metrics),
         Mount("/ui/static", static_mount),
-        *budget_routes(parts, pages),
-        *KeepingPages(parts, pages).routes(),
-        *KeepingApi(parts).routes(),
-        *LineagePages(pages, parts).routes(),
-        *LineageApi(parts).routes(),
-        *ExplorerPages(pages, parts).routes(),
-        *SearchApi(parts).routes(),
-        *pages.routes(),
-        *ProofApi(parts).routes(),
-        *probe_routes(parts),
-        *run_routes(parts),
-        *api.routes(),
+        *guarded(routes_of(parts, pages), pages.missing),
     ]
     app = Starlette(
         routes=routes,

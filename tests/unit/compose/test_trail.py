@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from watchkeeper.adapters.store.memory_cells import MemoryCells
-from watchkeeper.compose.trail import SignIns, in_force, note_settings
+from watchkeeper.compose.trail import IN_FORCE, SignIns, in_force, note_settings, stated
 from watchkeeper.config import Config, load
+from watchkeeper.kinds.ports import Put
 from watchkeeper.records.audit import Audit
 
 CAP = '[[policies]]\nuse = "tool_cap"\nname = "mail-cap"\nowner = "ops"\nwith = { tools = ["send_*"], calls = 25 }\n'
@@ -62,3 +63,31 @@ def test_failed_sign_ins_are_counted_and_written_once_a_minute() -> None:
     assert [each.act for each in written] == ["signin.failed", "signin.failed", "signin"]
     assert written[1].detail == "1000 failed sign-ins since the last line like this"
     assert (written[2].actor, written[2].detail) == ("key:abc", None)
+
+
+@pytest.mark.anyio
+async def test_a_start_that_died_before_it_was_noted_writes_the_same_act_and_not_another(tmp_path: Path) -> None:
+    cells, written = MemoryCells(), list[Audit]()
+    await note_settings(settings(tmp_path, CAP), cells, written.append, 1)
+    before = await cells.get(IN_FORCE)
+    assert isinstance(before, bytes)
+    await note_settings(settings(tmp_path, TOOL), cells, written.append, 2)
+    await cells.apply([Put(key=IN_FORCE, value=before)])  # the note was lost with the process
+    await note_settings(settings(tmp_path, TOOL), cells, written.append, 3)
+    assert written[1].audit_id == written[2].audit_id
+    await note_settings(settings(tmp_path, CAP), cells, written.append, 4)
+    await note_settings(settings(tmp_path, TOOL), cells, written.append, 5)
+    assert len({each.audit_id for each in written}) == 4  # going there again is another act
+
+
+def test_a_default_that_is_written_out_and_a_setting_that_is_new_are_no_change(tmp_path: Path) -> None:
+    plain = stated(settings(tmp_path, CAP))
+    assert stated(settings(tmp_path, CAP + "[server]\nrequire_keys = false\n[sign_in]\nhours = 12.0\n")) == plain
+    assert set(plain) == {"policies"}
+    assert stated(settings(tmp_path, "[server]\nrequire_keys = true\n")) == {"server": {"require_keys": True}}
+
+
+def test_a_sign_out_is_the_act_of_whom_it_was() -> None:
+    written: list[Audit] = []
+    SignIns(written.append)("signout", "person:ada")
+    assert (written[0].act, written[0].actor, written[0].subject) == ("signout", "person:ada", "person:ada")

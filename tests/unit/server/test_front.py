@@ -17,7 +17,7 @@ from tests.unit.server.asgi_client import Got, ask
 from tests.unit.server.scene import House
 from watchkeeper.adapters.store.memory_cells import MemoryCells
 from watchkeeper.engines.gateway.errors import Refusal
-from watchkeeper.engines.gateway.keys import Key, KeyRing
+from watchkeeper.engines.gateway.keys import Grant, Key, KeyRing
 from watchkeeper.server.asgi import Receive, Scope, Send
 from watchkeeper.server.front import Front
 from watchkeeper.server.guard import GuardSettings
@@ -73,13 +73,11 @@ async def front(path: Path, **settings: Any) -> AsyncIterator[tuple[Front, KeyRi
         except Refusal:
             return None
 
-    async def alive(key_id: str) -> bool:
-        return any(key.key_id == key_id and key.revoked_ns is None for key in await ring.list())
-
-    more = {name: settings.pop(name) for name in ("journal_ready", "metrics_text") if name in settings}
+    more = {name: settings.pop(name) for name in ("journal_ready", "metrics_text", "signed") if name in settings}
+    more |= {name: settings.pop(name) for name in ("people", "issuer") if name in settings}
     door = Front(
         Echo("gateway"), Echo("intake"), path, GuardSettings(secret=SECRET, **settings),
-        check_key=check, key_alive=alive, **more,
+        check_key=check, key_alive=ring.alive, **more,
     )  # fmt: skip
     yield door, ring
     await door.close()
@@ -195,7 +193,7 @@ async def test_a_caller_from_beyond_loopback_needs_a_key_whatever_the_settings_s
 
 async def test_signing_in_opens_the_pages_until_the_key_is_revoked(socket_path: Path) -> None:
     async with front(socket_path, require_keys=True) as (door, ring):
-        made = await ring.create("mia")
+        made = await ring.create("mia", grant=Grant(scopes=("read",), all_tenants=True))
         page = await ask(door, "/ui/signin?next=/ui/decisions")
         visit = cookies(page)["wk_visit"]
         token = page.text.split('name="csrf" value="')[1].split('"')[0]

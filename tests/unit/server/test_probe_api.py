@@ -28,9 +28,9 @@ async def test_only_the_owner_asks_probes_and_accepts_their_answers(house: House
     caller = {**JSON, "x-watchkeeper-actor": "key:0123456789"}
     for path in ("run", "colour/accept"):
         got = await ask(app, f"/api/v1/probes/{path}", "POST", caller, b"{}")
-        assert (got.status, json.loads(got.body)["error"]["code"]) == (403, "owner_only")
+        assert (got.status, json.loads(got.body)["error"]["code"]) == (403, "role_missing")
     assert (kept, looked) == ([], [])
-    assert (await ask(app, "/api/v1/probes", headers=caller)).status == 200
+    assert (await ask(app, "/api/v1/probes", headers={**caller, "x-watchkeeper-role": "viewer"})).status == 200
     assert (await ask(app, "/api/v1/probes/colour/accept", "POST", JSON, b"{}")).status == 200
     assert (await ask(app, "/api/v1/probes/nope/accept", "POST", JSON, b"{}")).status == 404
     assert (await ask(app, "/api/v1/probes/run", "POST", JSON, b'{"rounds": 201}')).status == 400

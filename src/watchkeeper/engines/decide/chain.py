@@ -20,6 +20,7 @@ from watchkeeper.engines.decide.link import NO_RULING, Link, Outcome, Ruling, re
 from watchkeeper.engines.decide.reservations import NOTHING_RESERVED, Ledger, Settlement
 from watchkeeper.engines.decide.runs import Runs
 from watchkeeper.engines.decide.slices import Slices
+from watchkeeper.engines.decide.timing import Timing
 from watchkeeper.kinds.facts import NO_FACTS, Allowance, FactRequest, Facts, Missing
 from watchkeeper.kinds.policy import Need
 from watchkeeper.kinds.ports import Cells
@@ -65,24 +66,35 @@ class Chain:
             self._sources = self._sources._replace(caps=Caps(cells), slices=self._slices, contracts=Contracts(cells))
         self._record = record
         self._clock_ns = clock_ns
+        self._asked: set[str] = set()
+        self.timings = {link.instance: Timing() for link in self.links}
+        self._decides = {link.instance: self.timings[link.instance].around(link.policy.decide) for link in self.links}
         self._stages: dict[str, tuple[Link, ...]] = {}
         self._compiled: dict[str, tuple[tuple[Needs, ...], tuple[Rule, ...]]] = {}
         for stage in Stage:
             if seated := tuple(link for link in self.links if stage in link.policy.stages):
                 self._stages[stage.value] = seated
                 policies = [link.policy for link in seated]
-                self._compiled[stage.value] = tuple(p.needs for p in policies), tuple(p.decide for p in policies)
+                if not all(getattr(policy, "only_under_limits", False) for policy in policies):
+                    self._asked.add(stage.value)
+                self._compiled[stage.value] = (
+                    tuple(p.needs for p in policies),
+                    tuple(self._decides[link.instance] for link in seated),
+                )
         self._allowances: list[Callable[[Event], Allowance]] = [
             link.policy.allowance for link in self.links if link.mode == "enforce" and hasattr(link.policy, "allowance")
         ]
         reads = [reads_of(link.policy) for link in self.links]
-        self.reserves = any(each.reserves for each in reads)
+        self.reserves = any(
+            each.reserves and not getattr(link.policy, "only_under_limits", False)
+            for each, link in zip(reads, self.links, strict=True)
+        )
         self.wants_steps = any(each.steps for each in reads)
         self.advises = any(getattr(link.policy, "advises", False) for link in self.links)
 
     def wants(self, stage: Stage) -> bool:
-        """Whether any policy is asked at this stage."""
-        return stage in self._stages
+        """Whether any policy is asked at this stage about every call, not only about those under a key's limits."""
+        return stage in self._asked
 
     async def decide(self, event: Event) -> Ruling:
         """Rule on an event and record every decision; see `rule`."""
@@ -135,7 +147,7 @@ class Chain:
         Unknown usage or cost leaves the reservation charged, and so do cells out of reach; the answer's note says so.
         """
         settled: asyncio.Future[Settlement] | None = None
-        if self._ledger is not None and self.reserves:
+        if self._ledger is not None and (self.reserves or event.limits):
             now_ns = self._clock_ns()
             if self._slices.holds(event.span_id):
                 settled = _done(self._slices.settle(event.span_id, usage, cost, now_ns))
@@ -167,7 +179,7 @@ class Chain:
 
     async def release(self, event: Event) -> Settlement:
         """The call was certainly not sent: give its reservation back."""
-        if self._ledger is None or not self.reserves:
+        if self._ledger is None or not (self.reserves or event.limits):
             return NOTHING_RESERVED
         if self._slices.holds(event.span_id):
             released = self._slices.release(event.span_id)
@@ -177,6 +189,10 @@ class Chain:
             return await self._ledger.release(event.span_id)
         except Exception as error:  # noqa: BLE001  as above
             return self._unbooked("release", error)
+
+    def waiting(self) -> int:
+        """How many late answers and settlements are under way behind replies."""
+        return len(self._background)
 
     def allowance(self, event: Event) -> Allowance:
         """What the policies in force have reserved for a call, each unit by the one that reserves least."""
@@ -248,7 +264,7 @@ class Chain:
 
     def _rule(self, link: Link, event: Event, facts: Facts) -> Outcome:
         try:
-            return link.policy.decide(event, facts)
+            return self._decides[link.instance](event, facts)
         except Missing as missing:
             self.counts["facts missing"] += 1
             return link.failed("facts_unavailable", f"not to be had in time: {missing.args[0][:120]}")

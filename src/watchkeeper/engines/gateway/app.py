@@ -82,6 +82,7 @@ class Gateway:
         self._parts: Parts | None = None
         self._models: ModelList | None = None
         self._running: set[asyncio.Task[object]] = set()
+        self._open: set[Exchange] = set()
         self._closing = False
         for problem in self.problems():
             _log.error("%s", problem)
@@ -146,6 +147,7 @@ class Gateway:
         )
         self._parts.replies.begin_forgetting()
         self._models = self._listed()
+        self.measures.watch({"settlements": self._parts.books.depth}, lambda: sum(each.begun for each in self._open))
         self._closing = False
 
     def _listed(self) -> ModelList:
@@ -184,6 +186,7 @@ class Gateway:
         self._running.add(task)
         self.measures.started()
         exchange = Exchange(scope, receive, send)
+        self._open.add(exchange)
         try:
             await self._answer(exchange)
         except Refusal as refusal:
@@ -200,6 +203,7 @@ class Gateway:
             exchange.unwatch()
             self.measures.ended()
             self._running.discard(task)
+            self._open.discard(exchange)
 
     async def _answer(self, exchange: Exchange) -> None:
         parts, models = self._parts, self._models
@@ -219,7 +223,7 @@ class Gateway:
             _check_path(way, exchange, dialect)
         key = await admit(parts, exchange)
         if dialect is None and exchange.method == "GET" and (way.suffix or "").startswith(MODELS):
-            listed = models.answer(way.suffix or "", exchange.headers)
+            listed = models.answer(way.suffix or "", exchange.headers, key)
             if listed is not None:
                 await exchange.reply(200, [JSON_TYPE], listed)
                 return

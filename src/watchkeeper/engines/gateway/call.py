@@ -15,7 +15,8 @@ from watchkeeper.engines.gateway.dialects.chat import CHAT
 from watchkeeper.engines.gateway.dialects.dialect import Dialect, Head
 from watchkeeper.engines.gateway.errors import NO_RETRY, Refusal, UpstreamFailure
 from watchkeeper.engines.gateway.exchange import ClientGone, Exchange
-from watchkeeper.engines.gateway.identity import resolve, team_of
+from watchkeeper.engines.gateway.identity import resolve
+from watchkeeper.engines.gateway.key_record import check_scope, check_use
 from watchkeeper.engines.gateway.keys import OWNER, Key, key_required, presented
 from watchkeeper.engines.gateway.logbook import Logbook, Outcome
 from watchkeeper.engines.gateway.parts import Parts
@@ -26,8 +27,8 @@ from watchkeeper.engines.gateway.spending import Spending
 from watchkeeper.engines.gateway.stream import StreamReader
 from watchkeeper.engines.gateway.upstream import Reply, headers_for
 from watchkeeper.engines.gateway.usage import PREVIEW_CHARS
-from watchkeeper.engines.gateway.ways import Way
-from watchkeeper.engines.gateway.wire import read_fields, rewrite
+from watchkeeper.engines.gateway.ways import Way, query_of
+from watchkeeper.engines.gateway.wire import check_media, read_fields, rewrite
 from watchkeeper.records.event import Bound, Event, Stage, ToolStep
 from watchkeeper.records.identity import Identity
 from watchkeeper.records.record import as_json
@@ -47,10 +48,13 @@ async def admit(parts: Parts, exchange: Exchange) -> Key | None:
     A key that the front has checked is not checked again. The owner's own token is good where nobody asks for a key.
     """
     if isinstance(exchange.checked_key, Key):
+        check_scope(exchange.checked_key, "call")
         return exchange.checked_key
     secret = presented(exchange.headers)
     if secret is not None and not (secret.startswith(OWNER) and not parts.settings.require_keys):
-        return await parts.keys.check(secret)
+        key = await parts.keys.check(secret)
+        check_scope(key, "call")
+        return key
     if parts.settings.require_keys:
         raise key_required()
     return None
@@ -68,7 +72,7 @@ class Call(ABC):
         self.logbook = Logbook(parts, exchange, operation)
         if key is not None:
             self.logbook.identity = parts.private(
-                Identity(tenant=key.tenant, key=key.key_id, user=key.user, team=team_of(key))
+                Identity(tenant=key.tenant, key=key.key_id, user=key.user, team=key.team)
             )
         self._event: Event | None = None
         self._plan: Plan | None = None
@@ -110,6 +114,10 @@ class Call(ABC):
             await logbook.keep(coded, "request.encoded", f"application/{coding}")
         return body
 
+    def _limited(self) -> bool:
+        """Whether the caller's key carries limits of its own."""
+        return self.key is not None and bool(self.key.limits)
+
     async def _ask_policies(self, bound: Bound | None, steps: tuple[ToolStep, ...]) -> Ruling:
         """Let the policies rule; the answer holds what is to be sent instead. Raises a 403 when one stops the call."""
         logbook, chain = self.logbook, self.parts.chain
@@ -125,6 +133,7 @@ class Call(ABC):
             steps=steps,
             bound=bound,
             attributes=declared(self.exchange.headers),
+            limits=() if self.key is None else self.key.limits,
         )
         ruling = await chain.rule(event)
         logbook.ruled(ruling.decisions)
@@ -189,8 +198,9 @@ class Call(ABC):
             self.exchange.unwatch()
 
     def _prepare(self, target: Route, suffix: str, body: bytes) -> Sendable:
-        """What to send to a target; raises a `Refusal` when the credential that its upstream asks for is not there."""
+        """What to send to a target; raises a `Refusal` where the key may not or its credential is not there."""
         spec, credential = target.spec, self.parts.credentials[target.spec.name]
+        check_use(self.key, self.logbook.request_model, target.model or self.logbook.sent_model, spec.name)
         headers = headers_for(self.exchange.incoming, credential, spec, self._traceparent(), suffix)
         path = address(spec, suffix, self._query, target.model or self.logbook.sent_model)
         first = self._plan.first if self._plan is not None else target
@@ -388,7 +398,7 @@ class ModelCall(Call):
         route = plan.first
         logbook.route(route)
         self._note_composition(head, route)
-        if parts.chain.wants(Stage.REQUEST):
+        if parts.chain.wants(Stage.REQUEST) or self._limited():
             ruling = await self._ask_policies(plan.bound(lambda to: self._bound(head, body, to)), self._steps(head))
             body, head = self._amended(body, head, ruling)
         spoken = dialect.spoken(head, route.model, route.spec)
@@ -397,7 +407,7 @@ class ModelCall(Call):
             logbook.happened("watchkeeper.usage_asked")
         to_send = rewrite(body, head.fields, spoken.changes) if spoken.changes else body
         self._spoken = to_send, body, head
-        await self._pass_on(dialect.path, to_send, query_of(exchange, self._way))
+        await self._pass_on(dialect.path, to_send, query_of(exchange.query, self._way))
 
     async def _recall(self, head: Head) -> None:
         """Bring to mind what the request refers to; most dialects bring everything with them."""
@@ -474,25 +484,3 @@ class ModelCall(Call):
         if not self.parts.chain.wants_steps:
             return ()
         return self.dialect.steps(head, self.logbook.identity.agent)
-
-
-def query_of(exchange: Exchange, way: Way) -> str:
-    """The query to pass on: an Azure client's version is meant for Azure, and an upstream's settings have its own."""
-    if not way.azure:
-        return exchange.query
-    kept = [part for part in exchange.query[1:].split("&") if part and not part.startswith("api-version=")]
-    return "?" + "&".join(kept) if kept else ""
-
-
-def check_media(media: bytes | None) -> None:
-    """Raise a 415 for a body that does not say it is JSON."""
-    if media is None or media == b"application/json":
-        return
-    kind = media.partition(b";")[0].strip().lower()
-    if kind not in (b"application/json", b"") and not kind.endswith(b"+json"):
-        raise Refusal(
-            415,
-            "unsupported_media_type",
-            f"The content-type is {kind.decode('latin-1')[:80]!r}, expected application/json. "
-            "Send JSON and say so in the header Content-Type.",
-        )

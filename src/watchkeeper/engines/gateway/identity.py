@@ -65,6 +65,8 @@ def resolve(headers: Headers, key: Key | None, fields: Mapping[str, msgspec.Raw]
         sources["tenant"] = Source.KEY
         if key.user is not None:
             found["user"], sources["user"] = key.user, Source.KEY
+        if key.team is not None:
+            sources["team"] = Source.KEY
     for name, header in _HEADERS.items():
         if name not in found and header in headers:
             value = _from_header(header, headers[header])
@@ -81,15 +83,9 @@ def resolve(headers: Headers, key: Key | None, fields: Mapping[str, msgspec.Raw]
         session=found.get("session"),
         run=found.get("run"),
         agent=found.get("agent"),
-        team=None if key is None else team_of(key),
         sources=sources,
+        team=None if key is None else key.team,
     )
-
-
-def team_of(key: Key) -> str | None:
-    """The team that a key is bound to."""
-    team = getattr(key, "team", None)
-    return team if isinstance(team, str) else None
 
 
 def _add(found: dict[str, str], sources: dict[str, str], values: Mapping[str, str], source: Source) -> None:

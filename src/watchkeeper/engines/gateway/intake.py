@@ -21,6 +21,7 @@ from watchkeeper.engines.gateway.assembly import SOURCE_BODY, SOURCE_MEDIA, text
 from watchkeeper.engines.gateway.errors import JSON_TYPE, Header, Refusal
 from watchkeeper.engines.gateway.exchange import ClientGone, Exchange, Message, Receive, Send
 from watchkeeper.engines.gateway.identity import join_trace, resolve
+from watchkeeper.engines.gateway.key_record import check_scope
 from watchkeeper.engines.gateway.keys import Key, KeyRing, key_required, presented
 from watchkeeper.engines.gateway.ports import Chain, Payload
 from watchkeeper.engines.gateway.submissions import SentEvent, SentUsage, event_of, read
@@ -200,6 +201,7 @@ class Intake:
             key = await self._keys.check(secret)
         elif key is None and self._require_keys:
             raise key_required()
+        check_scope(key, "ingest")
         return self._private(resolve(headers, key, {}))
 
     async def identify(self, headers: Mapping[bytes, bytes], *, needs_key: bool = False) -> Identity:
@@ -209,7 +211,9 @@ class Intake:
             raise key_required()
         if needs_key and secret is not None and self._keys is not None:
             # Checked here whatever it looks like: nobody has looked at it before, and the owner's token is not known.
-            return self._private(resolve(headers, await self._keys.check(secret), {}))
+            key = await self._keys.check(secret)
+            check_scope(key, "ingest")
+            return self._private(resolve(headers, key, {}))
         return await self._identify(headers, None)
 
     def answer(self, path: str, outcome: Outcome) -> bytes:

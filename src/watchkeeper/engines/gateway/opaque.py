@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from watchkeeper.engines.gateway.call import FREE, Call, query_of
+from watchkeeper.engines.gateway.call import FREE, Call
 from watchkeeper.engines.gateway.composition import request_attributes
 from watchkeeper.engines.gateway.errors import UpstreamFailure
 from watchkeeper.engines.gateway.exchange import Exchange
@@ -12,7 +12,7 @@ from watchkeeper.engines.gateway.logbook import Outcome
 from watchkeeper.engines.gateway.parts import Parts
 from watchkeeper.engines.gateway.stream import StreamReader
 from watchkeeper.engines.gateway.upstream import Reply
-from watchkeeper.engines.gateway.ways import Way, raw_suffix
+from watchkeeper.engines.gateway.ways import Way, query_of, raw_suffix
 from watchkeeper.engines.gateway.wire import read_fields, read_model, rewrite
 from watchkeeper.records.event import Stage
 from watchkeeper.records.record import as_json
@@ -37,11 +37,11 @@ class OpaqueCall(Call):
         body = await self._read()
         logbook.identity = parts.private(resolve(exchange.headers, self.key, {}))
         body = self._find_upstream(body)
-        if parts.chain.wants(Stage.REQUEST):
+        if parts.chain.wants(Stage.REQUEST) or self._limited():
             self._free = exchange.method in _READS
             ruling = await self._ask_policies(FREE if self._free else None, ())
             body = body if ruling.amendment is None else ruling.amendment
-        suffix, query = raw_suffix(exchange.raw_path, self._way), query_of(exchange, self._way)
+        suffix, query = raw_suffix(exchange.raw_path, self._way), query_of(exchange.query, self._way)
         await self._pass_on(suffix, body, query)
 
     def _find_upstream(self, body: bytes) -> bytes:

@@ -37,6 +37,10 @@ class Books:
         self._under_way[future] = span_id
         future.add_done_callback(self._ended)
 
+    def depth(self) -> int:
+        """How many settlements are under way."""
+        return len(self._under_way)
+
     async def closed(self) -> None:
         """Return when nothing is under way any more."""
         while self._under_way:

@@ -6,7 +6,7 @@ import logging
 
 import msgspec
 
-from watchkeeper.engines.gateway.call import FREE, Call, ModelCall, check_media, query_of
+from watchkeeper.engines.gateway.call import FREE, Call, ModelCall
 from watchkeeper.engines.gateway.dialects.dialect import Dialect, Head, tool_steps
 from watchkeeper.engines.gateway.dialects.responses import RESPONSES, chat_call, response_id
 from watchkeeper.engines.gateway.errors import Refusal
@@ -19,8 +19,8 @@ from watchkeeper.engines.gateway.parts import Parts
 from watchkeeper.engines.gateway.replies import Kept
 from watchkeeper.engines.gateway.routes import Route
 from watchkeeper.engines.gateway.usage import Answer
-from watchkeeper.engines.gateway.ways import Way
-from watchkeeper.engines.gateway.wire import read_fields, read_model, rewrite, typed
+from watchkeeper.engines.gateway.ways import Way, query_of
+from watchkeeper.engines.gateway.wire import check_media, read_fields, read_model, rewrite, typed
 from watchkeeper.records.event import Event, Stage, ToolStep
 from watchkeeper.records.identity import Identity, Source
 from watchkeeper.records.record import as_json
@@ -133,7 +133,7 @@ class AsideCall(Call):
         if parts.chain.wants(Stage.REQUEST):
             ruling = await self._ask_policies(FREE, ())
             body = body if ruling.amendment is None else ruling.amendment
-        await self._pass_on(suffix, body, query_of(exchange, self._way))
+        await self._pass_on(suffix, body, query_of(exchange.query, self._way))
 
     def _find_upstream(self, body: bytes) -> bytes:
         """Where the response lies, or what serves the model that the body names; returns the bytes to send on."""
@@ -173,6 +173,7 @@ class AsideCall(Call):
                 trace_id=about.trace_id,
                 span_id=about.span_id,
                 identity=Identity(tenant=about.tenant),
+                limits=() if self.key is None else self.key.limits,
                 model=about.model,
                 upstream=about.upstream,
             )

@@ -227,7 +227,7 @@ def score_of(sent: SentScore, identity: Identity, now_ns: int) -> Score:
         experiment_id=sent.experiment_id,
         worth_usd=sent.worth_usd,
         propensity=sent.propensity,
-        attributes=sent.attributes | _attribution(identity),
+        attributes=_attributed(sent.attributes, identity),
     )
 
 
@@ -246,7 +246,7 @@ def outcome_of(sent: SentOutcome, identity: Identity, now_ns: int) -> Score:
         trace_id=sent.trace_id,
         session=sent.session,
         worth_usd=sent.value,
-        attributes=sent.attributes | _attribution(identity),
+        attributes=_attributed(sent.attributes, identity),
     )
 
 
@@ -269,7 +269,7 @@ def feedback_of(sent: SentFeedback, identity: Identity, now_ns: int) -> Score:
         explanation=sent.diff,
         trace_id=sent.trace_id,
         session=sent.session or identity.session,
-        attributes=sent.attributes | _attribution(identity),
+        attributes=_attributed(sent.attributes, identity),
     )
 
 
@@ -377,9 +377,12 @@ def own_id(supplied: str | None, identity: Identity) -> str | None:
     return f"{identity.tenant}:{supplied}"
 
 
-def _attribution(identity: Identity) -> dict[str, Scalar]:
-    """Who sent a score, where a key says so."""
-    return {} if identity.key is None else {"watchkeeper.key": identity.key, "watchkeeper.tenant": identity.tenant}
+def _attributed(given: dict[str, Scalar], identity: Identity) -> dict[str, Scalar]:
+    """A sender's attributes with whose they are: by the key alone, so that nobody writes into another tenant's view."""
+    plain = {name: value for name, value in given.items() if name not in ("watchkeeper.key", "watchkeeper.tenant")}
+    if identity.key is None:
+        return plain
+    return plain | {"watchkeeper.key": identity.key, "watchkeeper.tenant": identity.tenant}
 
 
 def with_claims(identity: Identity, claims: SentIdentity) -> Identity:

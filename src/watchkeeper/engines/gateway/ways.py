@@ -45,3 +45,11 @@ def raw_suffix(raw_path: str, way: Way) -> str:
     """What follows the root in a path as it came, its escapes kept."""
     root = _RAW_ROOT.match(raw_path)
     return quote(way.suffix or "", safe="/:@!$&'()*+,;=~") if root is None else raw_path[root.end() :]
+
+
+def query_of(query: str, way: Way) -> str:
+    """The query to pass on: an Azure client's version is meant for Azure, and an upstream's settings have its own."""
+    if not way.azure:
+        return query
+    kept = [part for part in query[1:].split("&") if part and not part.startswith("api-version=")]
+    return "?" + "&".join(kept) if kept else ""

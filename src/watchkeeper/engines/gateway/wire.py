@@ -194,3 +194,17 @@ def too_large(limit_bytes: int) -> Refusal:
         f"The body is larger than the {limit_bytes:,} bytes that are accepted here. Send less, or raise the limit.",
         close=True,
     )
+
+
+def check_media(media: bytes | None) -> None:
+    """Raise a 415 for a body that does not say it is JSON."""
+    if media is None or media == b"application/json":
+        return
+    kind = media.partition(b";")[0].strip().lower()
+    if kind not in (b"application/json", b"") and not kind.endswith(b"+json"):
+        raise Refusal(
+            415,
+            "unsupported_media_type",
+            f"The content-type is {kind.decode('latin-1')[:80]!r}, expected application/json. "
+            "Send JSON and say so in the header Content-Type.",
+        )

@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from tests.unit.engines.gateway.stage import NANO, PlainCells
+from tests.unit.engines.gateway.stage import NANO, PlainCells, stage
 from watchkeeper.engines.gateway.errors import Refusal
+from watchkeeper.engines.gateway.key_record import Grant, read_limit
 from watchkeeper.engines.gateway.keys import CACHED_S, KeyRing, presented
 from watchkeeper.records.audit import Audit
 
@@ -117,3 +118,117 @@ async def test_another_secret_of_a_known_key_stays_out_after_the_right_one() -> 
     with pytest.raises(Refusal):
         await ring.check(wrong)
     assert (await ring.check(made.secret)).key_id == made.key.key_id
+
+
+async def test_after_a_rotation_the_old_secret_goes_on_for_the_overlap_and_not_longer() -> None:
+    now = [10 * NANO]
+    ring, elsewhere = (KeyRing(cells, lambda: now[0]) for cells in [PlainCells()] * 2)
+    made = await ring.create("ci")
+    await elsewhere.check(made.secret)
+    fresh = await ring.rotate(made.key.key_id, 5 * NANO)
+    assert fresh.secret != made.secret
+    for secret in (made.secret, fresh.secret):
+        assert (await ring.check(secret)).key_id == made.key.key_id
+    now[0] = 15 * NANO - 1
+    await ring.check(made.secret)
+    now[0] = 15 * NANO
+    await ring.check(fresh.secret)
+    with pytest.raises(Refusal, match="not known"):
+        await ring.check(made.secret)
+    gone = await ring.rotate(made.key.key_id)
+    with pytest.raises(Refusal, match="not known"):
+        await ring.check(fresh.secret)
+    await ring.check(gone.secret)
+
+
+async def test_a_revoked_key_and_an_endless_overlap_are_not_rotated() -> None:
+    ring = KeyRing(PlainCells())
+    made = await ring.create("ci")
+    with pytest.raises(ValueError, match="0 to 90 days"):
+        await ring.rotate(made.key.key_id, 91 * 86_400 * NANO)
+    await ring.revoke(made.key.key_id)
+    with pytest.raises(ValueError, match="not valid any more"):
+        await ring.rotate(made.key.key_id)
+    with pytest.raises(Refusal):
+        await ring.check(made.secret)
+
+
+async def test_two_who_change_a_key_at_once_do_not_undo_one_another() -> None:
+    ring = KeyRing(PlainCells())
+    made = await ring.create("ci")
+    await asyncio.gather(
+        ring.revoke(made.key.key_id), *(ring.regrant(made.key.key_id, {"models": (f"m{n}",)}) for n in range(5))
+    )
+    kept = await ring.find(made.key.key_id)
+    assert kept.revoked_ns is not None
+    assert kept.models
+
+
+async def test_raising_a_limit_is_audited_with_what_it_was() -> None:
+    audits: list[Audit] = []
+    ring = KeyRing(PlainCells(), record=audits.append)
+    made = await ring.create("ci", grant=Grant(limits=(read_limit("usd=5/day"),)))
+    await ring.regrant(made.key.key_id, {"limits": (read_limit("usd=500/day"),)}, "person:ada")
+    detail = audits[-1].detail or ""
+    assert (audits[-1].act, audits[-1].actor) == ("key.changed", "person:ada")
+    assert "usd=5/day" in detail.split("; is ")[0]
+    assert "usd=500/day" in detail.split("; is ")[1]
+    with pytest.raises(ValueError, match="whole house"):
+        await ring.regrant(made.key.key_id, {"scopes": ("admin",)})
+
+
+async def test_last_use_is_known_and_written_seldom() -> None:
+    cells, now = PlainCells(), [10 * NANO]
+    ring = KeyRing(cells, lambda: now[0])
+    used, unused = await ring.create("used"), await ring.create("unused")
+    await ring.check(used.secret)
+    assert await ring.last_used() == {used.key.key_id: 10 * NANO}
+    await ring.note_use()
+    assert not [name for name in cells.cells if name.startswith("key_used/")]  # not yet time
+    await ring.note_use(every_s=0)
+    assert await KeyRing(cells).last_used() == {used.key.key_id: 10 * NANO}
+    assert unused.key.key_id not in await ring.last_used()
+
+
+async def test_a_key_without_the_scope_or_the_model_makes_no_call() -> None:
+    async with stage(require_keys=True) as scene:
+        ingest = (await scene.keys.create("i", grant=Grant(scopes=("ingest",)))).secret
+        small = (await scene.keys.create("s", grant=Grant(models=("beta",)))).secret
+        away = (await scene.keys.create("u", grant=Grant(upstreams=("other",)))).secret
+        good = (await scene.keys.create("g", grant=Grant(models=("alpha",), upstreams=("main",)))).secret
+        for secret, code in ((ingest, "scope_missing"), (small, "model_not_allowed"), (away, "upstream_not_allowed")):
+            got = await scene.ask(x_watchkeeper_key=secret)
+            assert (got.status, (await got.json())["error"]["code"]) == (403, code)
+        assert scene.upstream.heard == []
+        assert (await scene.ask(x_watchkeeper_key=good)).status == 200
+
+
+async def test_a_limited_key_is_asked_about_even_where_no_other_policy_is() -> None:
+    async with stage(require_keys=True) as scene:
+        free = (await scene.keys.create("free")).secret
+        limited = (await scene.keys.create("limited", grant=Grant(limits=(read_limit("calls=1/day"),)))).secret
+        await scene.ask(x_watchkeeper_key=free)
+        assert scene.chain.asked == []
+        await scene.ask(x_watchkeeper_key=limited)
+        assert [event.limits for event in scene.chain.asked] == [(read_limit("calls=1/day"),)]
+
+
+async def test_ending_a_secret_at_once_ends_those_that_were_still_going_on() -> None:
+    ring = KeyRing(PlainCells())
+    first = await ring.create("ci")
+    second = await ring.rotate(first.key.key_id, 3_600 * NANO)
+    third = await ring.rotate(first.key.key_id)
+    for secret in (first.secret, second.secret):
+        with pytest.raises(Refusal):
+            await ring.check(secret)
+    await ring.check(third.secret)
+
+
+async def test_a_new_secret_is_good_at_once_in_another_process_that_knows_the_key() -> None:
+    cells = PlainCells()
+    here, elsewhere = KeyRing(cells), KeyRing(cells)
+    made = await here.create("ci")
+    await elsewhere.check(made.secret)
+    await asyncio.sleep(0.03)
+    fresh = await here.rotate(made.key.key_id, 3_600 * NANO)
+    assert (await elsewhere.check(fresh.secret)).key_id == made.key.key_id

@@ -1,0 +1,61 @@
+"""Whose rows the request at hand may read, and a Reader that keeps every question within them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
+
+from watchkeeper.queries.question import Question, Reader
+from watchkeeper.queries.select import Rows, Select
+from watchkeeper.queries.tenancy import within
+from watchkeeper.records.span import Span
+
+T = TypeVar("T")
+
+_TENANT: ContextVar[str | None] = ContextVar("watchkeeper_tenant", default=None)
+
+
+def bound_tenant() -> str | None:
+    """The tenant that the request at hand is bound to; None for the whole house, as its own work is."""
+    return _TENANT.get()
+
+
+@contextmanager
+def bound_to(tenant: str | None) -> Iterator[None]:
+    """Bind all that is asked inside, and in tasks begun inside, to a tenant; None leaves it unbound."""
+    token = _TENANT.set(tenant)
+    try:
+        yield
+    finally:
+        _TENANT.reset(token)
+
+
+def bounded(select: Select) -> Select:
+    """A query within the tenant that the request at hand is bound to."""
+    tenant = _TENANT.get()
+    return select if tenant is None else within(select, tenant)
+
+
+class BoundReader:
+    """A Reader over another one that narrows every question to the tenant of the request at hand."""
+
+    def __init__(self, inner: Reader) -> None:
+        self._inner = inner
+
+    async def ask(self, question: Question[T]) -> T:
+        """Answer a named question about the tenant's rows."""
+        if _TENANT.get() is None:
+            return await self._inner.ask(question)
+        return question.answer(await self._inner.select(bounded(question.select())))
+
+    async def select(self, query: Select) -> Rows:
+        """Answer a query about the tenant's rows."""
+        return await self._inner.select(bounded(query))
+
+    async def payload(self, span: Span, *names: str) -> bytes | None:
+        """The exact bytes of a payload of a span that was read here; None where the inner reader has none."""
+        fetch = getattr(self._inner, "payload", None)
+        found: bytes | None = None if fetch is None else await fetch(span, *names)
+        return found
