@@ -10,6 +10,7 @@ import click
 from watchkeeper.cli.eval_publish import comment
 from watchkeeper.cli.eval_run import run
 from watchkeeper.cli.eval_sides import side
+from watchkeeper.cli.eval_status import status
 from watchkeeper.cli.eval_tables import columns_of, compare_tables, contrast_options, power, summarize, table_options
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table
 
@@ -27,6 +28,7 @@ def eval_() -> None:
 
 eval_.add_command(run)
 eval_.add_command(comment)
+eval_.add_command(status)
 eval_.add_command(summarize)
 eval_.add_command(power)
 

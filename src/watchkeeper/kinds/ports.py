@@ -182,7 +182,8 @@ class Completion(Record):
     """A model's answer to one request, as the eval runner needs it.
 
     `error` says why there is none. `retriable` is whether the same request may go well another time, `retry_after_s`
-    when the provider says to try. `status` is the HTTP status, where there was one.
+    when the provider says to try. `status` is the HTTP status, where there was one. `composition` is what a gateway
+    says has answered: the digest of a manifest.
     """
 
     output: str | None
@@ -196,6 +197,7 @@ class Completion(Record):
     status: int | None = None
     retriable: bool = False
     retry_after_s: float | None = None
+    composition: str | None = None
 
 
 class AnswerCache(Protocol):

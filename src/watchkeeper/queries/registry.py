@@ -20,6 +20,7 @@ from watchkeeper.queries.operations import Audits, Decisions, Drops, Manifests, 
 from watchkeeper.queries.proof import Checkpoints, Erasures
 from watchkeeper.queries.question import Question
 from watchkeeper.queries.rescues import Rescues
+from watchkeeper.queries.serving import Serving
 from watchkeeper.queries.sessions import Sessions
 from watchkeeper.queries.timespan import parse_span, parse_time
 from watchkeeper.queries.whole import FindingsOf, ScoresOf
@@ -31,7 +32,7 @@ _ALL: tuple[type[Any], ...] = (
     TracesNamed, Unresolved, Exported, Logs, Checkpoints, Erasures,
     Documents, Effects, RestedOn, Sources, Withdrawals,
     FirstTokens, BodyRate, KeptTraces, Thinnings,
-    Rescues,
+    Rescues, Serving,
 )  # fmt: skip
 
 QUESTIONS: Mapping[str, type[Any]] = {kind.name: kind for kind in _ALL}

@@ -173,7 +173,7 @@ SHAPES: Mapping[Table, Shape] = {
         revision="revision",
         fields=_fields(
             "experiment_id:text suite:text target:text at_ns:int end_ns:int manifest:text cases:int errors:int "
-            "summary:json spent_usd:real revision:int"
+            "summary:json spent_usd:real compositions:json revision:int"
         ),
     ),
     "drops": Shape(

@@ -7,7 +7,11 @@ from watchkeeper.records.record import Record
 
 
 class Experiment(Record):
-    """One run of a suite. Per-item scores are `Score` records with its id; `summary` holds their means."""
+    """One run of a suite. Per-item scores are `Score` records with its id; `summary` holds their means.
+
+    `manifest` is what the suite itself says is asked. `compositions` are what a gateway said has answered, each with
+    how many answers: the same digests that calls in production carry.
+    """
 
     experiment_id: str
     suite: str
@@ -19,4 +23,5 @@ class Experiment(Record):
     errors: int = 0
     summary: dict[str, Estimate] = {}
     spent_usd: float | None = None
+    compositions: dict[str, int] = {}
     revision: int = 0

@@ -168,4 +168,5 @@ def _read(posted: Posted) -> Completion:
         output_tokens=tokens(usage, "output_tokens"),
         duration_ns=time.perf_counter_ns() - posted.started,
         status=posted.status,
+        composition=posted.composition,
     )

@@ -64,6 +64,7 @@ def _read(posted: Posted) -> Completion:
         output_tokens=tokens(usage, "completion_tokens"),
         duration_ns=time.perf_counter_ns() - posted.started,
         status=posted.status,
+        composition=posted.composition,
     )
 
 

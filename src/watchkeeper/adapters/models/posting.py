@@ -21,7 +21,10 @@ _WORTH_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
 class Posted(NamedTuple):
-    """What came back: the status, the reply decoded (None when it is no JSON), its bytes, and the provider's hints."""
+    """What came back: the status, the reply decoded (None when it is no JSON), its bytes, and the provider's hints.
+
+    `composition` is what a Watchkeeper gateway on the way says has answered.
+    """
 
     status: int
     reply: Any
@@ -29,6 +32,7 @@ class Posted(NamedTuple):
     started: int
     retriable: bool
     retry_after_s: float | None
+    composition: str | None = None
 
 
 class Posting:
@@ -67,7 +71,8 @@ class Posting:
             reply = msgspec.json.decode(data)
         except msgspec.DecodeError:
             reply = None
-        return Posted(status, reply, data, started, worth, retry_after(given))
+        composition = given.get("x-watchkeeper-composition")
+        return Posted(status, reply, data, started, worth, retry_after(given), composition)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -34,6 +34,7 @@ class Result(Record):
     output_tokens: int | None = None
     duration_ns: int = 0
     error: str | None = None
+    composition: str | None = None
     scores: tuple[Score, ...] = ()
 
 

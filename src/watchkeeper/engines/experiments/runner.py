@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -178,6 +178,7 @@ class Runner:
             output_tokens=answer.output_tokens,
             duration_ns=answer.duration_ns,
             error=answer.error,
+            composition=answer.composition,
         )
         if answer.error is not None:
             unjudged = [(judge, (_unjudged(judge, f"the call failed: {answer.error}"),)) for judge in self._plan.judges]
@@ -236,6 +237,7 @@ class Runner:
             errors=sum(result.error is not None for result in results),
             summary=summarise(results),
             spent_usd=_total(self._costs),
+            compositions=dict(Counter(r.composition for r in results if r.composition is not None)),
             revision=1,
         )
         self._record(experiment)

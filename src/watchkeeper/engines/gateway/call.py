@@ -453,6 +453,7 @@ class ModelCall(Call):
         system, documented = self.dialect.system(head), self.dialect.documented_defaults
         manifest, attributes = self.parts.compositions.of(head.fields, system, where, logbook.start_ns, documented)
         logbook.manifest = manifest
+        self.exchange.extra.append((b"x-watchkeeper-composition", manifest.encode()))
         logbook.attributes.update(attributes)
 
     def _bound(self, head: Head, body: bytes, to: Route) -> Bound | None:

@@ -43,6 +43,7 @@ _TURN = frozenset(
 _NOT_PARAMETERS = _TURN | {"model", "tools", "functions", "system", "instructions"}
 _NOT_COMPOSITION = frozenset({"stream", "stream_options", "prompt_cache_key", "store", "background"})
 _any = msgspec.json.Decoder()
+_sorted = msgspec.json.Encoder(order="sorted")
 
 
 class _Spoken(msgspec.Struct):
@@ -144,18 +145,29 @@ def _scalar(raw: msgspec.Raw) -> Scalar:
 
 
 def request_components(fields: Mapping[str, msgspec.Raw], system: Sequence[bytes]) -> dict[str, str]:
-    """What of a request shapes its reply apart from the conversation: digests of system prompt, tools, parameters."""
+    """What of a request shapes its reply apart from the conversation: digests of system prompt, tools, parameters.
+
+    White space and the order of keys do not count, so that two programs that send the same thing are one composition.
+    """
     parameters = [
-        name.encode() + b"=" + bytes(fields[name])
+        name.encode() + b"=" + _canonical(fields[name])
         for name in sorted(fields)
         if name not in _NOT_PARAMETERS and name not in _NOT_COMPOSITION
     ]
-    tools = [bytes(fields[name]) for name in ("tools", "functions") if name in fields]
+    tools = [_canonical(fields[name]) for name in ("tools", "functions") if name in fields]
     return {
-        "system": digest(b"\n".join(system)),
+        "system": digest(b"\n".join(_canonical(each) for each in system)),
         "tools": digest(b"\n".join(tools)) if tools else "none",
         "parameters": digest(b"\n".join(parameters)) if parameters else "none",
     }
+
+
+def _canonical(raw: bytes | msgspec.Raw) -> bytes:
+    """A JSON value in one way of writing; what cannot be read stays as it is."""
+    try:
+        return _sorted.encode(_any.decode(raw))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError):
+        return bytes(raw)
 
 
 def system_prompt(messages: Sequence[msgspec.Raw]) -> list[bytes]:

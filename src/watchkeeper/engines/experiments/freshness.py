@@ -1,0 +1,79 @@
+"""Says whether a score still is about what is serving: by the digests that evals and production have in common.
+
+An agent is several artefacts that are shipped apart, so an eval and production drift apart. The gateway names the
+composition of every call (system prompt, tools, parameters, model, upstream, policies) by one digest, whoever makes the
+call. A score whose compositions are not the ones that answer now is stale, whatever its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from watchkeeper.records.record import Record
+
+State = Literal["fresh", "stale", "unknown"]
+
+
+class Live(Record):
+    """A composition that answered calls lately, without those of the experiment itself."""
+
+    composition: str
+    model: str
+    calls: int
+
+
+class Freshness(Record):
+    """Whether an experiment is about what serves. `share` is of the live calls that its compositions answered."""
+
+    state: State
+    sentence: str
+    share: float | None = None
+    calls: int = 0
+    tested: tuple[str, ...] = ()
+    other: tuple[Live, ...] = ()
+
+
+def freshness(tested: Mapping[str, int], live: Sequence[Live], models: Sequence[str]) -> Freshness:
+    """Compare what an experiment has tested (answers by composition) with the live calls for its `models`.
+
+    The experiment's own calls are taken off the live ones. It is fresh when its compositions answered all others.
+    """
+    if not tested:
+        return Freshness(
+            state="unknown",
+            sentence="The gateway named no composition of this run's answers. Run the suite through the gateway: "
+            "watchkeeper eval run SUITE --target http://127.0.0.1:8787/v1",
+        )
+    left = dict(tested)
+    others: list[Live] = []
+    same = 0
+    for each in live:
+        if each.model not in models:
+            continue
+        own = min(left.get(each.composition, 0), each.calls)
+        left[each.composition] = left.get(each.composition, 0) - own
+        calls = each.calls - own
+        if each.composition in tested:
+            same += calls
+        elif calls:
+            others.append(Live(composition=each.composition, model=each.model, calls=calls))
+    total = same + sum(each.calls for each in others)
+    names = tuple(sorted(tested))
+    if total == 0:
+        asked = ", ".join(sorted(models)) or "its model"
+        sentence = f"Nothing but this run asked for {asked} in that time, so nothing is known of what serves."
+        return Freshness(state="unknown", sentence=sentence, tested=names)
+    share = same / total
+    if others:
+        return Freshness(
+            state="stale",
+            sentence=f"{total - same} of {total} live calls were answered by {len(others)} compositions that this run "
+            "has not tested. Its scores say nothing of those: run the suite again with what serves.",
+            share=share,
+            calls=total,
+            tested=names,
+            other=tuple(others),
+        )
+    sentence = f"All {total} live calls were answered by what this run has tested."
+    return Freshness(state="fresh", sentence=sentence, share=share, calls=total, tested=names)
