@@ -56,6 +56,13 @@ class Server(_Settings, frozen=True):
             "Beyond loopback a key is needed.",
         ),
     ] = None
+    transport: Annotated[
+        Literal["native", "libraries"],
+        Meta(
+            description="Which HTTP layers carry calls: `native` (Watchkeeper's own, on httptools) or `libraries` "
+            "(uvicorn and aiohttp)."
+        ),
+    ] = "libraries"
     durable_ingest: Annotated[
         bool, Meta(description="Answer OTLP only when the disk has it (survives a power cut), not only the kernel.")
     ] = False
