@@ -124,26 +124,26 @@ _FORMS = (*_RUNS, *_APART)
 _APART_BYTES = tuple((each.marker, each.marker.encode()) for each in _APART if each.marker != "://")
 
 
-def screen_credentials(data: bytes) -> Iterator[Probe]:
+def screen_credentials(data: bytes) -> list[Probe]:
     """The markers of credentials that some bytes may hold."""
     if len(data) > _BLOBS_ABOVE_BYTES and _LONGEST_WORD in data.translate(_IN_BLOB):
         data = _BLOB.sub(b" ", data)  # images and other base64
+    found = [marker for marker, raw in _APART_BYTES if raw in data]
+    if b"@" in data and _IN_URL.search(data):
+        found.append("://")
     shape = data.translate(_IN_RUN)
-    runs: list[bytes] = []
     at = shape.find(_LONG)
+    if at < 0:
+        return found
+    runs: list[bytes] = []
     while at >= 0:
         end = shape.find(b" ", at + RUN)
         if end < 0:
             end = len(shape)
         runs.append(data[max(0, at - _BEFORE) : end])
         at = shape.find(_LONG, end)
-    for marker in set(_RUN_MARKERS.findall(b" ".join(runs))):
-        yield marker.decode()
-    for marker, raw in _APART_BYTES:
-        if raw in data:
-            yield marker
-    if b"@" in data and _IN_URL.search(data):
-        yield "://"
+    found += {marker.decode() for marker in _RUN_MARKERS.findall(b" ".join(runs))}
+    return found
 
 
 def find_credentials(text: str, probes: frozenset[Probe] | None = None) -> Iterator[tuple[int, int]]:

@@ -67,6 +67,7 @@ def settings_of(config: Config) -> Settings:
         require_keys=config.server.require_keys or not config.server.on_loopback,
         max_body_bytes=config.server.max_body_mb << 20,
         policies=digest(chain) if config.policies else "none",
+        transport=config.server.transport,
     )
 
 

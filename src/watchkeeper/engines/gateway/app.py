@@ -133,7 +133,7 @@ class Gateway:
             routing=self._routing,
             board=self.board,
             credentials=self._credentials,
-            upstream=Upstream(),
+            upstream=Upstream(self.settings.transport),
             keeper=keeper,
             chain=self._chain,
             keys=self._keys,

@@ -14,6 +14,10 @@ _VERSION = re.compile(r"[A-Za-z0-9.-]{1,64}\Z")
 _ENV_RULE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)\Z")
 
 
+Transport = Literal["native", "libraries"]
+"""Which HTTP layer carries calls to upstreams: our own on httptools, or aiohttp."""
+
+
 class SettingsError(ValueError):
     """A setting that cannot work; the message names the upstream, the key, the value and the fix."""
 
@@ -63,6 +67,7 @@ class Settings(Record):
 
     `max_body_bytes` limits a request (after its content coding is undone) and how much of a reply is recorded.
     `hosts` are the values of the Host header that are answered; empty means any. `drain_s` is how long `close` waits.
+    `transport` is the HTTP layer towards upstreams.
     """
 
     upstreams: tuple[UpstreamSpec, ...]
@@ -72,6 +77,7 @@ class Settings(Record):
     policies: str = "none"
     hosts: tuple[str, ...] = ()
     drain_s: float = 20.0
+    transport: Transport = "libraries"
 
 
 class Credential(Record):

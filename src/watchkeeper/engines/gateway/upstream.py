@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from time import monotonic_ns
 from typing import Any
 
-import aiohttp
 from multidict import CIMultiDict
-from yarl import URL
 
 from watchkeeper.engines.gateway.addressing import credential_headers, required_headers
 from watchkeeper.engines.gateway.errors import Header, Refusal, UpstreamFailure
 from watchkeeper.engines.gateway.keys import OWNER
-from watchkeeper.engines.gateway.settings import Credential, UpstreamSpec
-
-_LONGEST_HEADER_BYTES = 64 << 10
+from watchkeeper.engines.gateway.settings import Credential, Transport, UpstreamSpec
+from watchkeeper.engines.gateway.transport.carrier import Answering, Carrier, carrier
+from watchkeeper.engines.gateway.transport.client import NotConnected
 
 _NOT_SENT_ON = frozenset(
     {
@@ -50,7 +49,7 @@ class Reply:
     `waited_ns` is the time spent waiting for the upstream so far, the first byte of its status line included.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, spec: UpstreamSpec, waited_ns: int) -> None:
+    def __init__(self, response: Answering, spec: UpstreamSpec, waited_ns: int) -> None:
         self._response = response
         self._spec = spec
         self.waited_ns = waited_ns
@@ -78,41 +77,29 @@ class Reply:
         """The next bytes of the body as they came, empty at its end; raises `UpstreamFailure` when it breaks off."""
         began = monotonic_ns()
         try:
-            data = await self._response.content.readany()
+            data = await self._response.readany()
             while data and self._unpacker is not None:
                 plain: bytes = self._unpacker.decompress(data)
                 if plain:
                     return plain
-                data = await self._response.content.readany()
+                data = await self._response.readany()
             return data
-        except (aiohttp.ClientError, OSError, zlib.error) as error:
+        except (OSError, zlib.error) as error:
             raise _failure(error, self._spec, sent=True) from error
         finally:
             self.waited_ns += monotonic_ns() - began
 
     def close(self) -> None:
         """Let go of the connection; one with an unfinished body is closed, so that the upstream stops working."""
-        if self._response.content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
+        self._response.close()
 
 
 class Upstream:
     """The client side of the gateway: one pool of connections to all upstreams. Open it inside a running loop."""
 
-    def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=60, keepalive_timeout=30),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            skip_auto_headers=("User-Agent", "Content-Type", "Accept"),
-            max_line_size=_LONGEST_HEADER_BYTES,
-            max_field_size=_LONGEST_HEADER_BYTES,
-        )
-        self._urls: dict[tuple[str, str], URL] = {}
-        self._timeouts: dict[tuple[float, float], aiohttp.ClientTimeout] = {}
+    def __init__(self, transport: Transport = "libraries", tls: ssl.SSLContext | None = None) -> None:
+        """`transport` names the HTTP layer; `tls` is how servers are verified, the system's authorities if not given."""
+        self._carrier: Carrier = carrier(transport, tls)
 
     async def ask(self, spec: UpstreamSpec, method: str, path: str, headers: CIMultiDict[str], body: bytes) -> Reply:
         """Send a request; returns when the reply's head has come. `path` follows the base URL, with its query.
@@ -122,43 +109,21 @@ class Upstream:
         """
         began = monotonic_ns()
         try:
-            response = await self._session.request(
+            response = await self._carrier.request(
                 method,
-                self._url(spec.base_url, path),
-                data=body if body or method in ("POST", "PUT", "PATCH") else None,
-                headers=headers,
-                timeout=self._timeout(spec),
-                allow_redirects=False,
+                spec.base_url,
+                path,
+                headers.items(),
+                body,
+                (spec.connect_timeout_s, spec.timeout_s),
             )
-        except (aiohttp.ClientError, OSError) as error:
-            raise _failure(error, spec, sent=_was_sent(error)) from error
+        except OSError as error:
+            raise _failure(error, spec, sent=not isinstance(error, NotConnected)) from error
         return Reply(response, spec, monotonic_ns() - began)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
-
-    def _url(self, base: str, path: str) -> URL:
-        known = self._urls.get((base, path))
-        if known is None:
-            known = URL(base.rstrip("/") + path, encoded=True)
-            if len(self._urls) < 1024:
-                self._urls[(base, path)] = known
-        return known
-
-    def _timeout(self, spec: UpstreamSpec) -> aiohttp.ClientTimeout:
-        wanted = (spec.timeout_s, spec.connect_timeout_s)
-        known = self._timeouts.get(wanted)
-        if known is None:
-            known = aiohttp.ClientTimeout(total=spec.timeout_s, sock_connect=spec.connect_timeout_s)
-            self._timeouts[wanted] = known
-        return known
-
-
-def _was_sent(error: BaseException) -> bool:
-    """Whether the request may have reached the upstream; a connection that never was cannot have carried it."""
-    never = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
-    return not isinstance(error, never)
+        await self._carrier.close()
 
 
 def _failure(error: BaseException, spec: UpstreamSpec, *, sent: bool) -> UpstreamFailure:
@@ -173,10 +138,12 @@ def _failure(error: BaseException, spec: UpstreamSpec, *, sent: bool) -> Upstrea
             sent=sent,
         )
     if not sent:
+        untrusted = isinstance(error.__cause__, ssl.SSLError)
+        why = "its certificate was not accepted" if untrusted else "the connection failed"
         return UpstreamFailure(
             502,
             "upstream_unreachable",
-            f"The upstream {name!r} could not be reached: the connection failed. "
+            f"The upstream {name!r} could not be reached: {why}. "
             "Nothing was sent and nothing charged; check that it runs at its base_url.",
             sent=False,
         )

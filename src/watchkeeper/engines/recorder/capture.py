@@ -19,7 +19,7 @@ from watchkeeper.engines.recorder.frames import RECORD_KINDS, FrameKind
 from watchkeeper.engines.recorder.journal import Journal, JournalFull, Payload
 from watchkeeper.engines.recorder.ledger import DropLedger
 from watchkeeper.engines.recorder.private_records import PrivateRecords
-from watchkeeper.engines.recorder.redaction import Redaction, RedactionFailed, Redactor, place_of
+from watchkeeper.engines.recorder.redaction import NOTHING_TAKEN, Redaction, RedactionFailed, Redactor, place_of
 from watchkeeper.records.body import Body
 from watchkeeper.records.identity import Identity
 from watchkeeper.records.record import Record, unpack
@@ -128,7 +128,7 @@ class Capture:
             self._ledger.write(self._journal.append)
 
     def _record(self, record: R) -> R:
-        as_it_is: tuple[R, Counter[str]] = (record, Counter())
+        as_it_is: tuple[R, Counter[str]] = (record, NOTHING_TAKEN)
         said, by = self._guarded(type(record).__name__.lower(), as_it_is, lambda: self._records.record(record))
         if by:
             self.counts.update(by)
@@ -139,7 +139,7 @@ class Capture:
         tenant = owner.partition("\x1f")[0]
         done = self._guarded(
             "body",
-            Redaction(data, 0, Counter()),
+            Redaction(data, 0, NOTHING_TAKEN),
             lambda: self._redactor.redact(data, media, place_of(name), tenant),
         )
         if done.total:

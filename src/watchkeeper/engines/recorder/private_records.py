@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from watchkeeper.engines.recorder.literals import ROOT, Node
-from watchkeeper.engines.recorder.redaction import Redactor
+from watchkeeper.engines.recorder.redaction import NOTHING_TAKEN, Redactor
 from watchkeeper.records.identity import Identity
 from watchkeeper.records.record import Record, pack
 from watchkeeper.records.span import Span
@@ -31,6 +31,7 @@ _NAMES = frozenset(
     }
 )  # fmt: skip
 _LONG_NUMBER = 10**11
+_MOST_SAID = 4096
 _ATTRIBUTES = frozenset({"attributes"})
 _METADATA = frozenset({"metadata"})
 
@@ -40,6 +41,7 @@ class PrivateRecords:
 
     def __init__(self, redactor: Redactor) -> None:
         self._all, self._ids, self._names = redactor, redactor.for_ids(), redactor.for_names()
+        self._said: dict[tuple[str, str, str], str] = {}
 
     def identity(self, identity: Identity) -> Identity:
         """Whom something belongs to, with names that a rule is about as tokens: equal names stay equal."""
@@ -49,17 +51,28 @@ class PrivateRecords:
         for field in ("user", "session", "run", "agent"):
             value = getattr(identity, field)
             if value is not None:
-                said, by = self._names.text(value, _METADATA, identity.tenant, Node(ROOT, field, {}))
-                if by:
+                said = self._name(field, value, identity.tenant)
+                if said != value:
                     new[field] = said
         return msgspec.structs.replace(identity, **new) if new else identity
 
+    def _name(self, field: str, value: str, tenant: str) -> str:
+        """A name of an identity as it is kept; the last few thousand are remembered, for they come again and again."""
+        known = self._said.get((field, value, tenant))
+        if known is None:
+            known, _ = self._names.text(value, _METADATA, tenant, Node(ROOT, field, {}))
+            if len(self._said) >= _MOST_SAID:
+                self._said.clear()
+            self._said[field, value, tenant] = known
+        return known
+
     def record(self, record: R) -> tuple[R, Counter[str]]:
         """A record without what the rules take out, and by which rules; a span says so in its attributes."""
-        by: Counter[str] = Counter()
-        if self._all.rules and self._all.may_change(pack(record)):
+        by = NOTHING_TAKEN
+        if self._all.rules and self._all.may_change(pack(_searched(record))):
+            by = Counter()
             record = self._struct(record, _tenant_of(record), by)
-        if isinstance(record, Span):
+        if isinstance(record, Span) and (by or any(body.redactions for body in record.bodies)):
             names = {*by, *(name for body in record.bodies for name in body.redacted_by)}
             if names:
                 attributes = record.attributes | {REDACTED: ", ".join(sorted(names))}
@@ -129,6 +142,18 @@ class PrivateRecords:
         said, found = redactor.text(value, places, tenant, Node(ROOT, field, {}))
         by.update(found)
         return said if found else value
+
+
+def _searched(record: Record) -> Record:
+    """A record less what is never changed in it: a span's payloads and its ids, whose digits look like credentials."""
+    if not isinstance(record, Span):
+        return record
+    blank: dict[str, Any] = {"bodies": ()}
+    for name in ("trace_id", "span_id", "parent_id", "manifest"):
+        value = getattr(record, name)
+        if value is not None and _HEX.match(value):
+            blank[name] = ""
+    return msgspec.structs.replace(record, **blank)
 
 
 def _tenant_of(record: Record) -> str:

@@ -68,6 +68,8 @@ class Redaction(NamedTuple):
     by: Counter[str]
 
 
+NOTHING_TAKEN: Counter[str] = Counter()
+"""By which rules nothing was replaced. Nobody may count in it: it is shared."""
 Probes = dict[Rule, frozenset[str]]
 
 
@@ -77,6 +79,8 @@ class Redactor:
     def __init__(self, rules: Sequence[Rule], key: bytes) -> None:
         """`key` is the secret under which tokens are made; each tenant has a key of its own from it."""
         self.rules = tuple(rules)
+        self._fielded = tuple(rule for rule in rules if rule.fields)
+        self._asked: dict[frozenset[str] | None, tuple[Rule, ...]] = {}
         self._key = key
         self._keys: dict[str, bytes] = {}
         labels = "|".join(sorted({re.escape(rule.label) for rule in rules}, key=len, reverse=True)) or "$^"
@@ -94,12 +98,12 @@ class Redactor:
 
         Raises `RedactionFailed` when the search takes too long or does not come to an end.
         """
-        by: Counter[str] = Counter()
         if not self.rules or media.startswith(("image/", "audio/", "video/")):
-            return Redaction(data, 0, by)
+            return Redaction(data, 0, NOTHING_TAKEN)
         probes = self._screen(data, places)
         if not probes:
-            return Redaction(data, 0, by)
+            return Redaction(data, 0, NOTHING_TAKEN)
+        by: Counter[str] = Counter()
         text = data.decode("utf-8", "surrogateescape")
         try:
             text = self._settled(text, probes, places, tenant, by)
@@ -111,17 +115,18 @@ class Redactor:
         self, text: str, places: frozenset[str] | None = None, tenant: str = "default", node: Node = ROOT
     ) -> tuple[str, Counter[str]]:
         """A single value without what the rules take out; `node` says which field it is the value of."""
-        by: Counter[str] = Counter()
-        named = self.named(node, places)
+        named = self.named(node, places) if self._fielded else None
         if named is not None and text and not self._mark.fullmatch(text):
-            by[named.name] += 1
-            return named.instead(text, self.tenant_key(tenant)), by
+            return named.instead(text, self.tenant_key(tenant)), Counter((named.name,))
         probes = self._screen(text.encode("utf-8", "surrogatepass"), places)
-        return (self._settled(text, probes, places, tenant, by), by) if probes else (text, by)
+        if not probes:
+            return text, NOTHING_TAKEN
+        by: Counter[str] = Counter()
+        return self._settled(text, probes, places, tenant, by), by
 
     def named(self, node: Node, places: frozenset[str] | None) -> Rule | None:
         """The rule that takes a field out whatever it holds, None where there is none."""
-        return next((rule for rule in self.rules if rule.fields and rule.applies(places) and rule.names(node)), None)
+        return next((rule for rule in self._fielded if rule.applies(places) and rule.names(node)), None)
 
     def for_ids(self) -> Redactor:
         """The rules for ids: less those that look for numbers, which ids may look like."""
@@ -145,14 +150,20 @@ class Redactor:
 
     def _screen(self, data: bytes, places: frozenset[str] | None) -> Probes:
         """The rules that may find something in some bytes, each with what its screen saw."""
-        rules = [rule for rule in self.rules if rule.applies(places) or rule.places & _TOOL_PLACES]
-        lower = data.lower() if any(rule.fields for rule in rules) else b""
+        rules = self._asked.get(places)
+        if rules is None:
+            rules = tuple(rule for rule in self.rules if rule.applies(places) or rule.places & _TOOL_PLACES)
+            self._asked[places] = rules
+        lower = data.lower() if self._fielded else b""
+        others = []
+        if (b"\\" in data or b"%" in data) and any(each.search(data) for each in _HIDDEN):
+            others.append(_shown(data))
+        if looks_streamed(data):
+            others.append(stream_values(data))
         found: Probes = {}
-        plain = _shown(data) if any(each.search(data) for each in _HIDDEN) else b""
-        joined = stream_values(data) if looks_streamed(data) else b""
         for rule in rules:
             seen = rule.screen(data, lower)
-            for other in (plain, joined):
+            for other in others:
                 more = rule.screen(other, other.lower() if lower else b"") if other else None
                 if more is not None:
                     seen = more if seen is None else seen | more

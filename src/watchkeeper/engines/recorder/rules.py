@@ -19,6 +19,9 @@ TOKEN_DIGITS = 12
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
 
 
+_NO_PROBES: frozenset[str] = frozenset()
+
+
 class WrongRule(ValueError):
     """A rule that cannot work; the message says what is wrong and what to write instead."""
 
@@ -63,7 +66,7 @@ class Rule:
         if self.fields:
             hit = self.always or any(each in lower for each in self._field_bytes)
             return frozenset() if hit else None
-        seen = frozenset(self._detector.screen(data)) if self._detector is not None else frozenset[str]()
+        seen = frozenset(self._detector.screen(data)) if self._detector is not None else _NO_PROBES
         if self._known_bytes and any(each in data for each in self._known_bytes):
             return seen | {"known"}
         return seen if seen or self.always else None

@@ -27,6 +27,8 @@ _PLACE = re.compile(rb'"(index|output_index|content_index)"\s*:\s*(\d+)')
 
 def looks_streamed(data: bytes) -> bool:
     """Whether some bytes are a stream of events."""
+    if data[:1] == b"{":
+        return False
     head = data[:512].lstrip()
     return head.startswith((b"data:", b"event:", b":", b"id:", b"retry:"))
 
