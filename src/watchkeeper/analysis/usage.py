@@ -314,7 +314,7 @@ def _known(**counts: int | None) -> dict[str, int]:
 
 def _object(value: Object, name: str) -> Object:
     inner = value.get(name)
-    return inner if isinstance(inner, Mapping) else {}
+    return inner if type(inner) is dict or isinstance(inner, Mapping) else {}
 
 
 def _list(value: Any) -> list[Any]:
@@ -322,7 +322,11 @@ def _list(value: Any) -> list[Any]:
 
 
 def _count(value: Any, name: str) -> int | None:
-    count = value.get(name) if isinstance(value, Mapping) else None
+    count = value.get(name) if type(value) is dict or isinstance(value, Mapping) else None
+    if count is None:
+        return None
+    if type(count) is int:  # nearly always
+        return count if 0 <= count < _MOST else None
     if isinstance(count, float) and count.is_integer():
         count = int(count)
     if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < _MOST:

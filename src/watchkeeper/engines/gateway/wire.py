@@ -25,6 +25,9 @@ _any = msgspec.json.Decoder()
 _OPEN = re.compile(rb"[ \t\r\n]*\{")
 _KEY = re.compile(rb'[ \t\r\n]*"((?:[^"\\]|\\.)*)"[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
 _NEXT = re.compile(rb"[ \t\r\n]*([,}])")
+_COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
+_LONG_VALUE = 512
+_CONVERSATIONS = (("messages", b'"messages"'), ("input", b'"input"'))
 
 
 def read_fields(body: bytes, limiting: frozenset[str] = MODEL_ALONE) -> dict[str, msgspec.Raw]:
@@ -44,14 +47,10 @@ def read_fields(body: bytes, limiting: frozenset[str] = MODEL_ALONE) -> dict[str
     for name in fields:
         if name not in limiting and not (name.isascii() and name.islower()) and name.casefold() in limiting:
             raise _miswritten(name)
-    # A name that stands once in the body stands once in its object, unless its letters are written as \u00xx.
-    if b"\\u00" in body:
+    # A name that stands once in the body stands once in its object, unless its letters are written as \\u00xx.
+    rest = _without_conversation(body, fields)
+    if b"\\u00" in rest or any(rest.count(mark) > 1 for mark in _marks(limiting)):
         places_of(body, fields)
-        return fields
-    for mark in _marks(limiting):
-        if body.count(mark) > 1:
-            places_of(body, fields)
-            break
     return fields
 
 
@@ -59,6 +58,19 @@ def read_fields(body: bytes, limiting: frozenset[str] = MODEL_ALONE) -> dict[str
 def _marks(limiting: frozenset[str]) -> tuple[bytes, ...]:
     """The names as they stand in a body."""
     return tuple(b'"%b"' % name.encode() for name in sorted(limiting))
+
+
+def _without_conversation(body: bytes, fields: Mapping[str, msgspec.Raw]) -> bytes:
+    """The body less the value of its conversation, in which no name of the body stands; whole if in doubt."""
+    name, written = next((each for each in _CONVERSATIONS if each[0] in fields), ("", b""))
+    value = bytes(fields[name]) if name else b""
+    if len(value) < _LONG_VALUE:
+        return body
+    key = body.find(written)
+    colon = _COLON.match(body, key + len(written)) if key >= 0 else None
+    if colon is None or not body.startswith(value, colon.end()):
+        return body
+    return body[: colon.end()] + body[colon.end() + len(value) :]
 
 
 def _miswritten(name: str) -> Refusal:

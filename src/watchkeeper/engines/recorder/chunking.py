@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 SMALLEST_CHUNK_BYTES = 1024
@@ -11,6 +13,7 @@ class _Messages(msgspec.Struct):
     messages: list[msgspec.Raw] = []
 
 
+_GAP = re.compile(rb"[ \t\r\n]*,[ \t\r\n]*")
 _decoder = msgspec.json.Decoder(_Messages)
 
 
@@ -31,9 +34,12 @@ def cut(data: bytes) -> list[bytes]:
     begin = at = 0
     for message in messages:
         raw = bytes(message)
-        found = data.find(raw, at)
-        if found < 0:
-            break
+        gap = _GAP.match(data, at)
+        found = gap.end() if gap is not None else at
+        if not data.startswith(raw, found):  # the first, behind whatever stands before the list
+            found = data.find(raw, at)
+            if found < 0:
+                break
         at = found + len(raw)
         if at - begin >= SMALLEST_CHUNK_BYTES:
             pieces.append(data[begin:at])
