@@ -62,7 +62,7 @@ class Server(_Settings, frozen=True):
             description="Which HTTP layers carry calls: `native` (Watchkeeper's own, on httptools) or `libraries` "
             "(uvicorn and aiohttp)."
         ),
-    ] = "libraries"
+    ] = "native"
     durable_ingest: Annotated[
         bool, Meta(description="Answer OTLP only when the disk has it (survives a power cut), not only the kernel.")
     ] = False

@@ -77,7 +77,7 @@ class Settings(Record):
     policies: str = "none"
     hosts: tuple[str, ...] = ()
     drain_s: float = 20.0
-    transport: Transport = "libraries"
+    transport: Transport = "native"
 
 
 class Credential(Record):

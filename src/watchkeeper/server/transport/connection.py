@@ -321,7 +321,7 @@ class Connection(asyncio.Protocol):
     def expire(self) -> None:
         """The deadline has passed: say so where a request was being read, and close."""
         self.deadline = None
-        if self.turn is None and not self._discarding and not self._mute and (self._url or self._barren):
+        if self.turn is None and not self._discarding and not self._mute and self._barren:
             body = error_body("The request did not come whole in time.", "invalid_request", "request_timeout")
             self.transport.write(plain_answer(408, body))
             self.close()
