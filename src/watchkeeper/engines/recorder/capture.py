@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeVar
 import msgspec
 
 from watchkeeper.engines.recorder.frames import RECORD_KINDS, FrameKind
-from watchkeeper.engines.recorder.journal import Journal, JournalFull, Payload
+from watchkeeper.engines.recorder.journal import CUT, Journal, JournalFull, Payload, Piece
 from watchkeeper.engines.recorder.ledger import DropLedger
 from watchkeeper.engines.recorder.private_records import PrivateRecords
 from watchkeeper.engines.recorder.redaction import NOTHING_TAKEN, Redaction, RedactionFailed, Redactor, place_of
@@ -32,6 +32,7 @@ G = TypeVar("G")
 ExportRedactor = Callable[[bytes, Redactor, PrivateRecords], tuple[bytes, Counter[str]]]
 """Takes sensitive values out of a foreign payload (an OTLP export) and gives it back in its own form."""
 OnError = Literal["closed", "open"]
+_LONG_CONVERSATION = 4096
 
 
 class Private(NamedTuple):
@@ -90,7 +91,11 @@ class Capture:
         self, payloads: Sequence[Payload], records_of: Callable[[tuple[Body, ...]], Iterable[Record]]
     ) -> tuple[Body, ...]:
         """Keep payloads, and the records that are made of their bodies, all or nothing."""
-        done = [self._payload(payload) for payload in payloads]
+        cuts = [self._cut_if_clean(payload) for payload in payloads]
+        done = [
+            self._payload(payload) if cut is None else Redaction(payload[0], 0, NOTHING_TAKEN)
+            for payload, cut in zip(payloads, cuts, strict=True)
+        ]
         marked: tuple[Body, ...] = ()
 
         def private_of(bodies: tuple[Body, ...]) -> Iterable[Record]:
@@ -100,7 +105,7 @@ class Capture:
 
         plain = [(each.data, *payload[1:]) for each, payload in zip(done, payloads, strict=True)]
         with _written():
-            self._journal.write(plain, private_of)
+            self._journal.write(plain, private_of, cuts)
         self._tell()
         return marked
 
@@ -133,6 +138,25 @@ class Capture:
         if by:
             self.counts.update(by)
         return said
+
+    def _cut_if_clean(self, payload: Payload) -> list[Piece] | None:
+        """The pieces of a conversation in which nothing is to be replaced; None where all of it has to be searched.
+
+        A piece that is in the journal already, byte for byte, was searched when it came there: only the new ones are
+        searched, so that a history that is sent again with every turn costs its search once. Pieces end where messages
+        end, which no value that a detector finds crosses; patterns and fields may, and then all is searched.
+        """
+        data, name, _, _ = payload
+        if name not in CUT or len(data) < _LONG_CONVERSATION or not self._redactor.local:
+            return None
+        with _written():
+            pieces = self._journal.pieces(payload)
+        fresh = [piece.data for piece in pieces if not self._journal.remembers(piece)]
+        try:
+            clean = not self._redactor.may_change(b"\n".join(fresh))
+        except Exception:  # noqa: BLE001 - the search of the whole says what to do about that
+            return None
+        return pieces if clean else None
 
     def _payload(self, payload: Payload) -> Redaction:
         data, name, media, owner = payload

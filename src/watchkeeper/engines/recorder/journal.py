@@ -17,6 +17,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +56,7 @@ Payload = tuple[bytes, str, str, str]
 """A payload to keep: its bytes, name, media type and owner."""
 
 _blake2b = hashlib.blake2b
-_CUT = frozenset({"request", "sent", "messages.input"})
+CUT = frozenset({"request", "sent", "messages.input"})
 _NEVER_SEALED = frozenset({FrameKind.ERASURE, FrameKind.CHECKPOINT, FrameKind.KEPT})
 
 
@@ -67,7 +68,7 @@ class JournalLocked(RuntimeError):
     """Another process writes to this journal."""
 
 
-class _Piece(NamedTuple):
+class Piece(NamedTuple):
     """A part of a payload that becomes a chunk, with the digest that names it and its owner's tag."""
 
     data: bytes
@@ -143,17 +144,24 @@ class Journal:
         return body
 
     def write(
-        self, payloads: Sequence[Payload], records_of: Callable[[tuple[Body, ...]], Iterable[Record]]
+        self,
+        payloads: Sequence[Payload],
+        records_of: Callable[[tuple[Body, ...]], Iterable[Record]],
+        cuts: Sequence[list[Piece] | None] | None = None,
     ) -> tuple[Body, ...]:
         """Keep payloads, and the records that are made of their bodies, in one write: all of it or nothing.
 
-        A chunk this writer remembers for the same owner is not written again.
+        A chunk this writer remembers for the same owner is not written again. `cuts` are the pieces of each payload
+        where somebody has cut it already.
         """
         refused = self._refusing.active
-        cuts = [[] if refused else self._pieces(payload) for payload in payloads]
+        cuts = [
+            [] if refused else given if given is not None else self.pieces(payload)
+            for payload, given in zip(payloads, cuts or repeat(None, len(payloads)), strict=True)
+        ]
         with self._lock:
             if self._forgotten() and not refused:
-                cuts = [self._pieces(payload) for payload in payloads]
+                cuts = [self.pieces(payload) for payload in payloads]
             strip = self._strip()
             fresh: dict[bytes, Address] = {}
             bodies = tuple(
@@ -268,15 +276,20 @@ class Journal:
         subject = self._owner(owner)
         return Chunk(NO_ADDRESS, subject.tag, subject.data_key)
 
-    def _pieces(self, payload: Payload) -> list[_Piece]:
+    def pieces(self, payload: Payload) -> list[Piece]:
+        """A payload cut into the pieces that become chunks."""
         data, name, _, owner = payload
         tag, key, data_key = self._owner(owner)
-        pieces = cut(data) if name in _CUT else [data]
+        pieces = cut(data) if name in CUT else [data]
         return [
-            _Piece(each, _blake2b(each, key=key, digest_size=16).digest(), tag, data_key) for each in pieces if each
+            Piece(each, _blake2b(each, key=key, digest_size=16).digest(), tag, data_key) for each in pieces if each
         ]
 
-    def _chunk(self, piece: _Piece, strip: Strip, fresh: dict[bytes, Address]) -> Address:
+    def remembers(self, piece: Piece) -> bool:
+        """Whether a piece, byte for byte and of the same owner, is in this writer's journal already."""
+        return piece.digest in self._chunks
+
+    def _chunk(self, piece: Piece, strip: Strip, fresh: dict[bytes, Address]) -> Address:
         """Where a piece lies: where it was written before, or at the end of the strip."""
         digest = piece.digest
         known = self._chunks.get(digest)

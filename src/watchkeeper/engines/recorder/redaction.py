@@ -124,6 +124,11 @@ class Redactor:
         by: Counter[str] = Counter()
         return self._settled(text, probes, places, tenant, by), by
 
+    @property
+    def local(self) -> bool:
+        """Whether what the rules find never reaches beyond a JSON string, and is the same wherever that stands."""
+        return not self._fielded and not any(rule.always or rule.places for rule in self.rules)
+
     def named(self, node: Node, places: frozenset[str] | None) -> Rule | None:
         """The rule that takes a field out whatever it holds, None where there is none."""
         return next((rule for rule in self._fielded if rule.applies(places) and rule.names(node)), None)
