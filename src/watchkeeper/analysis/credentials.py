@@ -135,12 +135,12 @@ def screen_credentials(data: bytes) -> list[Probe]:
     at = shape.find(_LONG)
     if at < 0:
         return found
-    runs: list[bytes] = []
+    runs: set[bytes] = set()  # a stream repeats its ids in every event
     while at >= 0:
         end = shape.find(b" ", at + RUN)
         if end < 0:
             end = len(shape)
-        runs.append(data[max(0, at - _BEFORE) : end])
+        runs.add(data[max(0, at - _BEFORE) : end])
         at = shape.find(_LONG, end)
     found += {marker.decode() for marker in _RUN_MARKERS.findall(b" ".join(runs))}
     return found

@@ -98,9 +98,13 @@ class StreamReader:
         """Read whole events; returns them, less those that are hidden from the client."""
         kept: list[bytes] | None = [] if self._hide_usage else None
         at = 0
+        plain = b"\r" not in data
         while at < len(data):
-            blank = _BLANK.search(data, at)
-            stop, following = (blank.start(), blank.end()) if blank else (len(data), len(data))
+            stop = data.find(b"\n\n", at) if plain else -1
+            following = stop + 2
+            if stop < 0:
+                blank = None if plain else _BLANK.search(data, at)
+                stop, following = (blank.start(), blank.end()) if blank else (len(data), len(data))
             hidden = self._event(data[at:stop])
             if kept is not None and not hidden:
                 kept.append(data[at:following])

@@ -118,10 +118,15 @@ def read_answer(data: bytes) -> Answer:
 
 def note_head(answer: Answer, envelope: Envelope) -> None:
     """Take over what an envelope says of the whole reply; what it does not say stays as it was."""
-    answer.response_id = _name(envelope.id) or answer.response_id
-    answer.model = _name(envelope.model) or answer.model
-    answer.fingerprint = _name(envelope.system_fingerprint) or answer.fingerprint
-    answer.service_tier = _name(envelope.service_tier) or answer.service_tier
+    # Every chunk of a stream says the same of these.
+    if envelope.id != answer.response_id:
+        answer.response_id = _name(envelope.id) or answer.response_id
+    if envelope.model != answer.model:
+        answer.model = _name(envelope.model) or answer.model
+    if envelope.system_fingerprint != answer.fingerprint:
+        answer.fingerprint = _name(envelope.system_fingerprint) or answer.fingerprint
+    if envelope.service_tier != answer.service_tier:
+        answer.service_tier = _name(envelope.service_tier) or answer.service_tier
     if envelope.has_usage:
         note_counts(answer, _counts(envelope.usage))
     elif isinstance(envelope.x_groq, Mapping) and (usage := find({"x_groq": envelope.x_groq})) is not None:
