@@ -1,6 +1,6 @@
 """The systems that `gateway_peers` sets side by side, each in processes of its own with what it costs.
 
-Every one stands before the same stub upstream on loopback and is bound to one core; the stub and the load share another.
+Every one stands before the same stub upstream on loopback and is bound to one core; stub and load share another.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from watchkeeper.config import Config
 
 PORT_LINE = "listening on "
 STUB_CORE, SYSTEM_CORE = 0, -1
@@ -230,26 +233,10 @@ LIMITS = (
 )
 
 
-def gateway(
-    name: str,
-    upstream_port: int,
-    folder: Path,
-    *,
-    limits: bool = False,
-    recording: str = "available",
-    transport: str = "native",
-) -> System:
-    """The gateway process as `watchkeeper serve` starts it: front, keys, redaction and journal, on a free port."""
-    from watchkeeper.adapters.store.sqlite_cells import SQLiteCells
+def _settings(place: Path, port: int, upstream_port: int, limits: bool, recording: str, transport: str) -> Config:
     from watchkeeper.config import Config
-    from watchkeeper.engines.gateway.keys import KeyRing
-    from watchkeeper.engines.recorder.home import Home
 
-    place = folder / name
-    home = Home(place)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    port = listener.getsockname()[1]
-    config = msgspec.convert(
+    return msgspec.convert(
         {
             "server": {
                 "listen": f"127.0.0.1:{port}",
@@ -270,6 +257,27 @@ def gateway(
         },
         Config,
     )
+
+
+def gateway(
+    name: str,
+    upstream_port: int,
+    folder: Path,
+    *,
+    limits: bool = False,
+    recording: str = "available",
+    transport: str = "native",
+) -> System:
+    """The gateway process as `watchkeeper serve` starts it: front, keys, redaction and journal, on a free port."""
+    from watchkeeper.adapters.store.sqlite_cells import SQLiteCells
+    from watchkeeper.engines.gateway.keys import KeyRing
+    from watchkeeper.engines.recorder.home import Home
+
+    place = folder / name
+    home = Home(place)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    port = listener.getsockname()[1]
+    config = _settings(place, port, upstream_port, limits, recording, transport)
 
     async def made() -> str:
         cells = SQLiteCells.open(home.cells)
@@ -317,9 +325,7 @@ def _serve_app(app: Any) -> None:
 
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     print(f"{PORT_LINE}{listener.getsockname()[1]}", flush=True)
-    config = uvicorn.Config(
-        app, http="httptools", loop="uvloop", log_level="warning", access_log=False, lifespan="off"
-    )
+    config = uvicorn.Config(app, http="httptools", loop="uvloop", log_level="warning", access_log=False, lifespan="off")
     uvicorn.Server(config).run(sockets=[listener])
 
 

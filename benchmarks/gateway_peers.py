@@ -1,15 +1,15 @@
 """Sets the gateway beside nginx, a bare proxy of protocols, a bare proxy of libraries, and LiteLLM's proxy.
 
-One run, one core for the system under test, another for load and stub upstream, the systems taking turns, medians of the
-turns. The stub answers at once, so every figure is the proxy's own cost and none is a model's. The main figure is CPU
-time, as requests per core-second: it hardly changes when others use the machine, which rates and latencies do.
+One run, one core for the system under test, another for load and stub upstream, the systems taking turns, medians of
+the turns. The stub answers at once, so every figure is the proxy's own cost and none is a model's. The main figure is
+CPU time, as requests per core-second: it changes less than rates and latencies when others use the machine.
 
 The gateway is the process that `watchkeeper serve` starts, with keys asked for, credentials masked and everything
 recorded to a real journal; `limits` adds two budgets and the loop breaker over SQLite cells, `required` waits for the
 disk before the upstream is asked.
 
-Run: `python -m benchmarks.gateway_peers [--turns N] [--seconds S] [--soak N] [--litellm] [--json]`; about three minutes.
-What is not installed is said and left out.
+Run: `python -m benchmarks.gateway_peers [--turns N] [--seconds S] [--soak N] [--litellm] [--json]`; some four
+minutes. What is not installed is said and left out.
 """
 
 from __future__ import annotations
@@ -145,10 +145,15 @@ def show(report: dict[str, Any]) -> None:
     """Print a report as tables."""
     print(f"Stub upstream and load on loopback; {report['cores']} cores.")
     if report["shared"]:
-        print("There is one core only: load, stub and system share it. The CPU figures hold, rates and latencies do not.")
+        print(
+            "There is one core only: load, stub and system share it. The CPU figures hold, rates and latencies do not."
+        )
     for name, why in report["absent"].items():
         print(f"left out: {name}: {why}.")
-    print(f"\n{'load':<17}{'system':<19}{'per s':>8}{'CPU us':>9}{'per core-s':>12}{'of nginx':>10}{'p50 ms':>9}{'p99 ms':>9}")
+    print(
+        f"\n{'load':<17}{'system':<19}{'per s':>8}{'CPU us':>9}{'per core-s':>12}"
+        f"{'of nginx':>10}{'p50 ms':>9}{'p99 ms':>9}"
+    )
     for row, made in report["rows"].items():
         best = made.get("nginx", {}).get("cpu_us", math.nan)
         for name, each in made.items():

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import resource
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -89,7 +90,9 @@ async def test_a_refusal_does_not_ask_for_the_body(kind: str) -> None:
         await client.say(POST.replace(b"/echo", b"/refuse") + b"content-length: 5\r\nexpect: 100-continue\r\n\r\n")
         status, _, _ = await client.reply()
         assert status == 413
-        if kind == "native":  # nobody can know whether the body still comes, so what follows must not be read as a request
+        if (
+            kind == "native"
+        ):  # nobody can know whether the body still comes, so what follows must not be read as a request
             assert await client.rest() == b""
 
 
@@ -121,7 +124,9 @@ async def test_an_answer_before_the_end_of_a_body_reaches_the_client(kind: str) 
         pytest.param(
             POST + b"transfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n", id="chunks and a length"
         ),
-        pytest.param(POST + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", id="te twice"),
+        pytest.param(
+            POST + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", id="te twice"
+        ),
         pytest.param(POST + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", id="another coding before chunks"),
         pytest.param(POST + b"transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n", id="a coding after chunks"),
         pytest.param(POST + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n", id="a coding that is like chunked"),
@@ -142,7 +147,9 @@ async def test_an_answer_before_the_end_of_a_body_reaches_the_client(kind: str) 
         pytest.param(POST + b"transfer-encoding: chunked\r\n\r\n0x1\r\na\r\n", id="a chunk's size with 0x"),
         pytest.param(POST + b"transfer-encoding: chunked\r\n\r\n1 \r\na\r\n", id="a space behind a chunk's size"),
         pytest.param(POST + b"transfer-encoding: chunked\r\n\r\n1\na\n0\n\n", id="chunks with bare line feeds"),
-        pytest.param(POST + b"transfer-encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n", id="more than the chunk's size"),
+        pytest.param(
+            POST + b"transfer-encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n", id="more than the chunk's size"
+        ),
         pytest.param(b"GET /echo HTTP/1.1\r\n\x00host: a\r\n\r\n", id="a zero byte before the first name"),
         pytest.param(b"GET  /echo HTTP/1.1\r\nhost: a\r\n\r\n"[:3] + b"\x00 / HTTP/1.1\r\n\r\n", id="a broken method"),
         pytest.param(b"G\xc3\x84T / HTTP/1.1\r\nhost: a\r\n\r\n", id="a method in Unicode"),
@@ -179,7 +186,8 @@ async def test_headers_are_bounded_in_number(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", [b"GET /" + b"a" * 200_000, b"GET / HTTP/1.1\r\nx: " + b"a" * 200_000, b"GET / HTTP/1.1\r\n" + b"a" * 200_000]
+    "part",
+    [b"GET /" + b"a" * 200_000, b"GET / HTTP/1.1\r\nx: " + b"a" * 200_000, b"GET / HTTP/1.1\r\n" + b"a" * 200_000],
 )
 async def test_a_head_is_bounded_in_bytes_however_it_is_filled(kind: str, part: bytes) -> None:
     own_only(kind, "takes a head of any size")
@@ -389,31 +397,15 @@ async def test_targets_come_in_all_their_forms(kind: str) -> None:
             assert (said["path"], said["query"]) == (path, query)
 
 
-async def test_a_connection_that_is_closed_at_the_end_lets_its_last_answer_out(kind: str) -> None:
+async def test_a_server_that_ends_lets_its_last_answer_out(kind: str) -> None:
     probe = Probe()
-    async with line_later() as connect:
+    async with AsyncExitStack() as stack:
         async with serving(kind, probe) as port:
-            client = await connect(port)
+            client = await stack.enter_async_context(line(port))
             await client.say(POST.replace(b"/echo", b"/wait") + b"content-length: 2\r\n\r\n{}")
             await until(lambda: bool(probe.paths))
             asyncio.get_running_loop().call_later(0.2, probe.let.set)
         assert (await client.reply())[0] == 200
-
-
-def line_later():  # type: ignore[no-untyped-def]
-    """A raw connection that outlives its server."""
-    from contextlib import AsyncExitStack, asynccontextmanager
-
-    @asynccontextmanager
-    async def opened():  # type: ignore[no-untyped-def]
-        async with AsyncExitStack() as stack:
-
-            async def connect(port: int):  # type: ignore[no-untyped-def]
-                return await stack.enter_async_context(line(port))
-
-            yield connect
-
-    return opened()
 
 
 async def test_mutilated_requests_never_break_the_server(kind: str) -> None:

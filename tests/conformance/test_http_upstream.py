@@ -1,4 +1,4 @@
-"""What every HTTP layer towards upstreams must do with upstreams that lie, break off, send garbage or show a wrong name."""
+"""What every HTTP layer towards upstreams must do with upstreams that lie, break off or show a wrong name."""
 
 from __future__ import annotations
 
@@ -148,6 +148,7 @@ async def test_what_follows_on_a_reply_is_never_the_answer_to_the_next_request(k
 async def test_bytes_that_come_while_nothing_was_asked_end_the_connection(kind: Transport) -> None:
     if kind == "libraries":
         pytest.skip("aiohttp takes them for the answer to the next request")
+
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(WHOLE)
         await writer.drain()
@@ -401,9 +402,7 @@ def _certificate(
     )
     (folder / f"{name}.pem").write_bytes(
         made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return made, key
 

@@ -1,4 +1,4 @@
-"""The stage for hostile HTTP: both servers over one probing app, both clients before an upstream that writes raw bytes."""
+"""The stage for hostile HTTP: both servers over a probing app, both clients before an upstream of raw bytes."""
 
 from __future__ import annotations
 

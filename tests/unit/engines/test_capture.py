@@ -133,3 +133,61 @@ def test_a_foreign_frame_that_nobody_can_search_is_not_kept_when_it_may_hold_som
     with pytest.raises(RedactionFailed):
         capture.append_raw(FrameKind.OTLP, f"bytes with {KEY}".encode())
     assert capture.append_raw(FrameKind.OTLP, b"bytes without")
+
+
+def conversation(*texts: str) -> bytes:
+    """A chat request of messages that are long enough to be chunks of their own."""
+    messages = [{"role": "user", "content": f"{text} {'and so on ' * 300}"} for text in texts]
+    return msgspec.json.encode({"model": "m", "messages": messages})
+
+
+def plain(folder: Path, *specs: RuleSpec) -> Capture:
+    redactor = Redactor([Rule(spec) for spec in specs], b"k" * 32)
+    return Capture(Journal(folder, "gateway", b"k" * 32), Private(redactor), DropLedger(), "test")
+
+
+def kept(folder: Path) -> bytes:
+    return b"".join(frame.payload for frame in read_frames(folder / "gateway"))
+
+
+def test_a_secret_in_a_new_message_is_taken_out_though_the_history_is_known(tmp_path: Path) -> None:
+    made = plain(tmp_path, RuleSpec(detect="secret_keys"))
+    assert not made.put(conversation("one", "two"), "request").redactions
+    assert not made.put(conversation("one", "two", "three"), "request").redactions
+    assert made.put(conversation("one", "two", "three", f"my key is {KEY}"), "request").redactions == 1
+    assert made.put(conversation("one", f"my key is {KEY}", "three"), "request").redactions == 1
+    made.close()
+    assert KEY.encode() not in kept(tmp_path) and b"[secret" in kept(tmp_path)
+
+
+def test_a_secret_that_was_taken_out_once_is_taken_out_each_time(tmp_path: Path) -> None:
+    made = plain(tmp_path, RuleSpec(detect="secret_keys"))
+    for count in range(2, 5):
+        texts = [f"turn {each}" for each in range(count)]
+        assert made.put(conversation(f"my key is {KEY}", *texts), "request").redactions == 1
+    made.close()
+    assert KEY.encode() not in kept(tmp_path)
+
+
+def test_a_rule_for_requests_is_asked_though_the_same_words_were_a_reply(tmp_path: Path) -> None:
+    made = plain(tmp_path, RuleSpec(detect="emails", places=("request",)))
+    body = conversation("one", f"write to {MAIL}")
+    assert not made.put(body, "reply").redactions
+    assert made.put(body, "request").redactions == 1
+    made.close()
+
+
+def test_a_pattern_is_looked_for_across_messages_each_time(tmp_path: Path) -> None:
+    made = plain(tmp_path, RuleSpec(pattern=r"first and so on|second and so on"))
+    for _ in range(2):
+        assert made.put(conversation("first", "second"), "request").redactions == 2
+    made.close()
+
+
+def test_a_known_history_is_the_same_bytes_when_it_is_read_again(tmp_path: Path) -> None:
+    made = plain(tmp_path, RuleSpec(detect="secret_keys"))
+    vault = Vault(tmp_path)
+    for texts in (("one", "two"), ("one", "two", "three"), ("one", "two", "three", "four")):
+        body = made.put(conversation(*texts), "request")
+        assert vault.body(body) == conversation(*texts)
+    made.close()

@@ -97,8 +97,8 @@ class Reply:
 class Upstream:
     """The client side of the gateway: one pool of connections to all upstreams. Open it inside a running loop."""
 
-    def __init__(self, transport: Transport = "libraries", tls: ssl.SSLContext | None = None) -> None:
-        """`transport` names the HTTP layer; `tls` is how servers are verified, the system's authorities if not given."""
+    def __init__(self, transport: Transport = "native", tls: ssl.SSLContext | None = None) -> None:
+        """`transport` names the HTTP layer; `tls` is how servers are verified, by the system's authorities if None."""
         self._carrier: Carrier = carrier(transport, tls)
 
     async def ask(self, spec: UpstreamSpec, method: str, path: str, headers: CIMultiDict[str], body: bytes) -> Reply:

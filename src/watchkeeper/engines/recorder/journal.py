@@ -17,7 +17,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -155,13 +154,14 @@ class Journal:
         where somebody has cut it already.
         """
         refused = self._refusing.active
-        cuts = [
-            [] if refused else given if given is not None else self.pieces(payload)
-            for payload, given in zip(payloads, cuts or repeat(None, len(payloads)), strict=True)
+        given = cuts or (None,) * len(payloads)
+        parts = [
+            [] if refused else self.pieces(payload) if known is None else known
+            for payload, known in zip(payloads, given, strict=True)
         ]
         with self._lock:
             if self._forgotten() and not refused:
-                cuts = [self.pieces(payload) for payload in payloads]
+                parts = [self.pieces(payload) for payload in payloads]
             strip = self._strip()
             fresh: dict[bytes, Address] = {}
             bodies = tuple(
@@ -171,7 +171,7 @@ class Journal:
                     chunks=tuple([self._chunk(piece, strip, fresh) for piece in pieces]),
                     media=media,
                 )
-                for (data, name, media, _), pieces in zip(payloads, cuts, strict=True)
+                for (data, name, media, _), pieces in zip(payloads, parts, strict=True)
             )
             for record in records_of(bodies):
                 kind = KIND_OF[type(record)]
@@ -281,9 +281,7 @@ class Journal:
         data, name, _, owner = payload
         tag, key, data_key = self._owner(owner)
         pieces = cut(data) if name in CUT else [data]
-        return [
-            Piece(each, _blake2b(each, key=key, digest_size=16).digest(), tag, data_key) for each in pieces if each
-        ]
+        return [Piece(each, _blake2b(each, key=key, digest_size=16).digest(), tag, data_key) for each in pieces if each]
 
     def remembers(self, piece: Piece) -> bool:
         """Whether a piece, byte for byte and of the same owner, is in this writer's journal already."""

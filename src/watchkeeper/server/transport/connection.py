@@ -1,7 +1,7 @@
 """One client's connection: requests are read, handed to an ASGI app one after the other, and answered in their order.
 
-Everything that a client can make large is bounded: the bytes of a head, its fields, what of a body lies unread, what of an
-answer lies unsent, how many pipelined requests wait. Everything that it can make long has a time (see `Limits`).
+Everything that a client can make large is bounded: the bytes of a head, its fields, what of a body lies unread, what of
+an answer lies unsent, how many pipelined requests wait. Everything that it can make long has a time (see `Limits`).
 
 A client that closes its sending side counts as gone, as for nginx: a model call costs money, and nobody may be there.
 """
@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httptools
 
 from watchkeeper.engines.gateway.exchange import Abandoned
 from watchkeeper.records.record import Record
-from watchkeeper.server.asgi import App, error_body
+from watchkeeper.server.asgi import App, Scope, error_body
 from watchkeeper.server.transport.answers import Answer, plain_answer
 from watchkeeper.server.transport.requests import Bad, Framing, Header, check_field, framing_of, target_of
 
-if TYPE_CHECKING:
-    from watchkeeper.server.transport.serving import House
-
 _log = logging.getLogger("watchkeeper.http")
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -45,6 +44,37 @@ class Limits(Record):
     idle_s: float = 75.0
     send_s: float = 300.0
     linger_s: float = 10.0
+
+
+class House:
+    """What all connections of a server share. `draining` is whether each answer is to be its connection's last."""
+
+    def __init__(self, app: App, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        self.limits, self.loop = limits, loop
+        self.asgi = _ASGI
+        self.connections: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.draining = False
+        self._app = app
+        self._behind_proxy: App | None = None
+
+    def app_for(self, scope: Scope, framing: Framing) -> App:
+        """The app that answers; a proxy on this machine that passes addresses on is believed, as uvicorn does it."""
+        if not framing.forwarded:
+            return self._app
+        if self._behind_proxy is None:
+            from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+            trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+            self._behind_proxy = ProxyHeadersMiddleware(self._app, trusted)  # type: ignore[arg-type, assignment]
+        assert self._behind_proxy is not None
+        return self._behind_proxy
+
+    def sweep(self) -> None:
+        """End the connections whose time is up."""
+        now = self.loop.time()
+        for each in [each for each in self.connections if each.deadline is not None and each.deadline <= now]:
+            each.expire()
 
 
 class Connection(asyncio.Protocol):
@@ -165,14 +195,15 @@ class Connection(asyncio.Protocol):
             raise Bad(505, "unknown_version", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
         framing = framing_of(headers, version)
         target = target_of(self._url)
-        scope = {
+        method = parser.get_method().decode("ascii")
+        scope: dict[str, Any] = {
             "type": "http",
             "asgi": self.house.asgi,
             "http_version": version,
             "server": self._local,
             "client": self._peer,
             "scheme": "http",
-            "method": parser.get_method().decode("ascii"),
+            "method": method,
             "root_path": "",
             "path": target.path,
             "raw_path": target.raw_path,
@@ -181,7 +212,7 @@ class Connection(asyncio.Protocol):
         }
         self._barren = 0
         keep = parser.should_keep_alive() and not self.house.draining
-        self._reading = turn = Turn(self, scope, framing, Answer(scope["method"], version, keep))
+        self._reading = turn = Turn(self, scope, framing, Answer(method, version, keep))
         if self.turn is None:
             self._begin(turn)
         else:
@@ -257,7 +288,7 @@ class Connection(asyncio.Protocol):
         self.close()
 
     def _as_if_not_upgraded(self, data: bytes, offset: int) -> None:
-        """Go on as HTTP/1.1: nobody has to follow an `Upgrade`. The parser stops at one, so a new one reads the body."""
+        """Go on as HTTP/1.1: nobody has to follow an `Upgrade`. The parser stops there; a new one reads the body."""
         turn = self._reading
         if turn is None:
             self._refuse(Bad(501, "no_upgrade", "No other protocol is spoken here than HTTP/1.1."))
@@ -356,7 +387,7 @@ class Turn:
             await app(self.scope, self.receive, self.send)
         except Abandoned:
             pass
-        except Exception:
+        except Exception:  # noqa: BLE001 - an app may fail in any way; it is logged and answered
             _log.exception("the answer to %s %s broke off", self.scope["method"], self.scope["path"][:200])
             if not self.answer.begun and not self._gone:
                 self.answer.keep = False

@@ -1,8 +1,8 @@
 """What a request's head must be like before anybody acts on it: one reading of its length, and nothing left open.
 
-Two programs that read the same bytes differently can be made to see different requests (RFC 9112, section 11.2). So what
-the standard lets a server repair is refused here: a length given twice or beside chunks, a coding other than chunked,
-chunks in HTTP/1.0, control characters in a value.
+Two programs that read the same bytes differently can be made to see different requests (RFC 9112, section 11.2). So
+what the standard lets a server repair is refused here: a length given twice or beside chunks, a coding other than
+chunked, chunks in HTTP/1.0, control characters in a value.
 """
 
 from __future__ import annotations

@@ -1,50 +1,16 @@
-"""Holds a listening socket and its connections: takes them, ends those whose time is up, lets them finish at the end."""
+"""Holds a listening socket and its connections: takes them, ends those whose time is up, lets the last ones finish."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from typing import Any
 
-from watchkeeper.server.asgi import App, Scope
-from watchkeeper.server.transport.connection import Connection, Limits
-from watchkeeper.server.transport.requests import Framing
+from watchkeeper.server.asgi import App
+from watchkeeper.server.transport.connection import Connection, House, Limits
 
 SWEEP_S = 0.5
-_ASGI = {"version": "3.0", "spec_version": "2.3"}
-
-
-class House:
-    """What all connections of a server share. `draining` is whether each answer is to be its connection's last."""
-
-    def __init__(self, app: App, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
-        self.limits, self.loop = limits, loop
-        self.asgi = _ASGI
-        self.connections: set[Connection] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.draining = False
-        self._app = app
-        self._behind_proxy: App | None = None
-
-    def app_for(self, scope: Scope, framing: Framing) -> App:
-        """The app that answers; a proxy on this machine that passes addresses on is believed, as uvicorn does it."""
-        if not framing.forwarded:
-            return self._app
-        if self._behind_proxy is None:
-            from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-
-            trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
-            self._behind_proxy = ProxyHeadersMiddleware(self._app, trusted)  # type: ignore[arg-type, assignment]
-        assert self._behind_proxy is not None
-        return self._behind_proxy
-
-    def sweep(self) -> None:
-        """End the connections whose time is up."""
-        now = self.loop.time()
-        for each in [each for each in self.connections if each.deadline is not None and each.deadline <= now]:
-            each.expire()
 
 
 class HttpServer:

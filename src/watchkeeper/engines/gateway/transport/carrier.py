@@ -12,8 +12,15 @@ from watchkeeper.engines.gateway.settings import Transport
 class Answering(Protocol):
     """A reply as it comes."""
 
-    status: int
-    raw_headers: Iterable[tuple[bytes, bytes]]
+    @property
+    def status(self) -> int:
+        """Its status."""
+        ...
+
+    @property
+    def raw_headers(self) -> Iterable[tuple[bytes, bytes]]:
+        """Its headers as they came."""
+        ...
 
     async def readany(self) -> bytes:
         """What has come of the body, empty at its end; raises `OSError` where it ends too early."""

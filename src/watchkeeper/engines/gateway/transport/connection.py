@@ -1,8 +1,8 @@
 """One connection to an upstream: a request is written, its reply is read as it comes, and then it can carry another.
 
-What an upstream sends is not trusted: a head may have so many bytes and fields and no more, a reply that gives two lengths
-or a length beside chunks is refused (RFC 9112, section 6.3), what follows on a reply that nobody asked for ends the
-connection before it could be taken for the answer to the next request.
+What an upstream sends is not trusted: a head may have so many bytes and fields and no more, a reply that gives two
+lengths or a length beside chunks is refused (RFC 9112, section 6.3), what follows on a reply that nobody asked for ends
+the connection before it could be taken for the answer to the next request.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Limits(Record):
 
 
 class Response:
-    """A reply: its head, and its body as it comes. It outlives its connection, which goes on once the reply is whole."""
+    """A reply: its head, and its body as it comes. Its connection goes on to the next once the reply is whole."""
 
     __slots__ = ("_connection", "_error", "_pieces", "_size", "_waiter", "_whole", "raw_headers", "status")
 
@@ -102,9 +102,7 @@ class Response:
 class Connection(asyncio.Protocol):
     """A connection to an upstream, for one request at a time. `idle` is told when it can carry another."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, limits: Limits, idle: Callable[[Connection], None]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, idle: Callable[[Connection], None]) -> None:
         self.loop, self._limits, self._idle = loop, limits, idle
         self.transport: Any = None
         self.expires = 0.0

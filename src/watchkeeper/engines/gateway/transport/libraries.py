@@ -102,7 +102,7 @@ class AiohttpCarrier:
 
 
 def _named(error: aiohttp.ClientError) -> OSError:
-    """An error of aiohttp's under the name that it has here; one that never had a connection cannot have sent anything."""
+    """An error of aiohttp's under its name here; without a connection nothing can have been sent."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return ConnectTimeout(str(error))
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):
