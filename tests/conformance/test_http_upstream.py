@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gzip
 import random
 import ssl
 from collections.abc import AsyncIterator
@@ -376,6 +377,18 @@ async def test_many_calls_at_once_do_not_mix(kind: Transport) -> None:
         asked = [str(each).encode() * 3 for each in range(80)]
         replies = await asyncio.gather(*(ask(made, there.port, body=each) for each in asked))
         assert [body for _, _, body in replies] == asked
+
+
+async def test_a_reply_that_unpacks_to_very_much_comes_in_small_pieces(kind: Transport) -> None:
+    packed = gzip.compress(bytes(64 << 20))
+    head = OK + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed)
+    async with upstream(answering(head + packed)) as there, client(kind) as made:
+        where = UpstreamSpec(name="main", base_url=f"http://127.0.0.1:{there.port}", credential="none", timeout_s=20)
+        reply = await made.ask(where, "POST", "/chat", CIMultiDict(), b"{}")
+        sizes = []
+        while data := await reply.next():
+            sizes.append(len(data))
+        assert sum(sizes) == 64 << 20 and max(sizes) <= 1 << 20
 
 
 # --- TLS ------------------------------------------------------------------------------------------------------------

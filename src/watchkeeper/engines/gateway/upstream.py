@@ -19,6 +19,7 @@ from watchkeeper.engines.gateway.settings import Credential, Transport, Upstream
 from watchkeeper.engines.gateway.transport.carrier import Answering, Carrier, carrier
 from watchkeeper.engines.gateway.transport.client import NotConnected
 
+_UNPACKED_BYTES = 1 << 20
 _NOT_SENT_ON = frozenset(
     {
         # of this connection only, or of another request than the one that was read
@@ -77,13 +78,14 @@ class Reply:
         """The next bytes of the body as they came, empty at its end; raises `UpstreamFailure` when it breaks off."""
         began = monotonic_ns()
         try:
-            data = await self._response.readany()
-            while data and self._unpacker is not None:
-                plain: bytes = self._unpacker.decompress(data)
+            if self._unpacker is None:
+                return await self._response.readany()
+            while data := self._unpacker.unconsumed_tail or await self._response.readany():
+                # A few compressed bytes can stand for gigabytes: they are taken in pieces, as they are passed on.
+                plain: bytes = self._unpacker.decompress(data, _UNPACKED_BYTES)
                 if plain:
                     return plain
-                data = await self._response.readany()
-            return data
+            return b""
         except (OSError, zlib.error) as error:
             raise _failure(error, self._spec, sent=True) from error
         finally:
