@@ -120,6 +120,16 @@ def test_it_answers_takes_a_trace_and_shows_it(served: Served) -> None:
     assert (said["store"], said["index"]) == ("ok", "the index is up to date")
 
 
+def test_the_libraries_carry_it_where_the_settings_say_so(tmp_path: Path) -> None:
+    served = Served(tmp_path / "libraries", '[server]\ntransport = "libraries"\n' + SETTINGS)
+    try:
+        assert until(lambda: served.get("/healthz")[0] == 200)
+        body, media = b'{"model": "m", "messages": []}', "application/json"
+        assert served.get("/v1/chat/completions", "POST", body, content_type=media)[0] == 502
+    finally:
+        assert served.end() == 0
+
+
 def test_a_foreign_page_is_turned_away(served: Served) -> None:
     assert served.get("/healthz", Host="evil.example")[0] == 421
     foreign = {"Content_Type": "application/json", "Origin": "http://evil.example"}
