@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 
 from benchmarks._peers import STUB_CORE, SYSTEM_CORE, Absent, System, core, gateway, litellm, load, nginx, own
 
-TURNS = 3
-SECONDS = 1.2
-SOAK = 20_000
+TURNS = 2
+SECONDS = 0.8
+SOAK = 10_000
 RATE_PER_S = 500
 LITELLM_FOLDER = Path(tempfile.gettempdir()) / "watchkeeper-bench-litellm"
 SLOW = "litellm"
