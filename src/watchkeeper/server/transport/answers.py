@@ -25,6 +25,11 @@ class Answer:
         self._chunked = False
         self._silent = method == "HEAD"
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether its body, as far as it was announced, ends where the connection ends."""
+        return self.begun and not (self._chunked or self._silent or self._left is not None)
+
     def start(self, status: int, headers: Iterable[Header]) -> None:
         """Take the head; it is written with the first part of the body. Raises `ValueError` for a head that is none."""
         if self.begun:

@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         """A client has connected."""
         self.transport = transport
         transport.set_write_buffer_limits(self.limits.unsent_bytes)
-        self._peer, self._local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        self._peer, self._local = _address(transport, "peername"), _address(transport, "sockname")
         self.house.connections.add(self)
         self.deadline = self.loop.time() + self.limits.head_s
 
@@ -253,7 +253,8 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         if not turn.answer.whole:
-            self.transport.abort() if turn.answer.begun else self.close()
+            # Where nothing else says that more was to come, only a reset can.
+            self.transport.abort() if turn.answer.open_ended else self.close()
         elif not turn.heard:
             self._linger()
         elif not turn.answer.keep or self.house.draining:
@@ -457,6 +458,12 @@ class Turn:
             self._wake()
         elif connection.full:
             await connection.room()
+
+
+def _address(transport: Any, name: str) -> tuple[str, int] | None:
+    """Host and port of an end of a connection; a unix socket has none."""
+    found = transport.get_extra_info(name)
+    return (str(found[0]), int(found[1])) if isinstance(found, tuple | list) and len(found) >= 2 else None
 
 
 def _why(error: Exception) -> Bad:

@@ -17,6 +17,8 @@ import httptools
 Header = tuple[bytes, bytes]
 
 _LONGEST_LENGTH = 18
+_LONGEST_NAME = 256
+"""Names and targets are remembered: with a bound, so that nobody can fill the memory with odd ones."""
 _CONTROLS = bytes(each for each in range(32) if each != 9) + b"\x7f"
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
@@ -73,6 +75,8 @@ def framing_of(headers: Sequence[Header], version: str) -> Framing:
 
 def check_field(name: bytes, value: bytes) -> None:
     """Raise `Bad` for a header that another program could read in another way: odd names, control characters."""
+    if len(name) > _LONGEST_NAME:
+        raise Bad(431, "name_too_long", f"A header's name has more than {_LONGEST_NAME} bytes.")
     if not _is_token(name):
         raise Bad(400, "bad_header", "A header's name holds characters that names do not have.")
     if value.translate(None, _CONTROLS) != value:
@@ -86,7 +90,7 @@ def _is_token(name: bytes) -> bool:
 
 def target_of(url: bytes) -> Target:
     """A request's target in parts; raises `Bad` when it is none."""
-    return _target(url) if len(url) <= 256 else _parsed(url)
+    return _target(url) if len(url) <= _LONGEST_NAME else _parsed(url)
 
 
 def _parsed(url: bytes) -> Target:

@@ -127,6 +127,8 @@ class Client:
             made.drop()
             raise
         self._open.add(made)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         return made
 
     def _context(self) -> ssl.SSLContext:
@@ -145,8 +147,6 @@ class Client:
             return
         connection.expires = self._loop.time() + KEPT_S
         pool.append(connection)
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
     def _sweep(self) -> None:
         """Close what was idle for too long, and forget what is closed."""

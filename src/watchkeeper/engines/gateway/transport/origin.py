@@ -7,7 +7,7 @@ import re
 import ssl
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 _TARGET = re.compile(r"[!-~]+\Z")
 _ODD = re.compile(r"[^!-~]")
@@ -42,10 +42,9 @@ def origin_of(base_url: str) -> Origin:
         login = "Basic " + base64.b64encode(pair.encode()).decode()
     ascii_host = host if host.isascii() else host.encode("idna").decode()
     shown = shown if shown.isascii() else shown.replace(host, ascii_host)
-    return Origin(secure, ascii_host, port, shown, parts.path, login)
+    return Origin(secure, ascii_host, port, shown, quote(parts.path, safe="/%!$&'()*+,;=:@~"), login)
 
 
-@lru_cache(maxsize=1024)
 def target_of(prefix: str, path: str) -> str:
     """The target of a request: the base URL's path, and what follows it, which came as bytes read as Latin-1.
 

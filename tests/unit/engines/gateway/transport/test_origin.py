@@ -15,6 +15,7 @@ from watchkeeper.engines.gateway.transport.origin import origin_of, target_of, v
         ("https://api.example.com/v1", True, "api.example.com", 443, "api.example.com", "/v1"),
         ("https://api.example.com/v1/", True, "api.example.com", 443, "api.example.com", "/v1"),
         ("http://localhost:11434/v1", False, "localhost", 11434, "localhost:11434", "/v1"),
+        ("http://host/\u4e2d a", False, "host", 80, "host", "/%E4%B8%AD%20a"),
         ("http://host:80", False, "host", 80, "host", ""),
         ("http://[::1]:8080/a/b", False, "::1", 8080, "[::1]:8080", "/a/b"),
         ("https://b\u00fccher.example/v1", True, "xn--bcher-kva.example", 443, "xn--bcher-kva.example", "/v1"),
