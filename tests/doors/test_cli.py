@@ -180,7 +180,9 @@ def test_the_answers_are_the_same_with_and_without_a_server(scene: Scene) -> Non
 
 
 def test_a_backtest_finds_the_planted_loop_and_leaves_the_good_runs_alone(scene: Scene) -> None:
-    found = scene.json("policy", "backtest", "--policy", "loop", "--since", "7d")
+    gentle = scene.json("policy", "backtest", "--policy", "loop", "--since", "7d")
+    assert (gentle["interventions"], gentle["told"], gentle["told_good"]) == ([], 1, 0)
+    found = scene.json("policy", "backtest", "--policy", "loop", "--with", "action=stop", "--since", "7d")
     assert [each["run_id"] for each in found["interventions"]] == ["planted-loop"]
     stopped = found["interventions"][0]
     assert stopped["reason"] == "loop_cycle"
@@ -191,7 +193,7 @@ def test_a_backtest_finds_the_planted_loop_and_leaves_the_good_runs_alone(scene:
     assert (wrongly["value"], wrongly["n"], wrongly["low"]) == (0.0, len(CRAWLS), 0.0)
     assert 0 < wrongly["high"] < 1
     assert found["rightly"]["value"] == 1.0
-    said = scene.wk("policy", "backtest", "--policy", "loop", "--since", "7d").stdout
+    said = scene.wk("policy", "backtest", "--policy", "loop", "--with", "action=stop", "--since", "7d").stdout
     assert "would have stopped 1 of" in said
     assert "95% interval" in said
 
