@@ -149,9 +149,10 @@ def sentences(result: BacktestResult) -> list[str]:
         f"of the {result.rightly.n} that did not, {_share(result.rightly)}.",
     ]
     if result.told:
+        runs = "1 run" if result.told == 1 else f"{result.told} runs"
         said.append(
-            f"In {result.told} run{'' if result.told == 1 else 's'} it would have told the model to change its plan first ({result.told_good} of them "
-            "ended well); what the model would have made of that is not known."
+            f"In {runs} it would have told the model to change its plan first ({result.told_good} of them ended well); "
+            "what the model would have made of that is not known."
         )
     if result.unknown_outcomes:
         said.append(
