@@ -269,15 +269,16 @@ async def _run(
         for warning in kin_warnings(plan):
             click.echo(warning, err=True)
         plan = await attach_judges(plan, stack)
-        ask = await _asker(stack, loaded, plan, key, settings, chosen)
+        ask = await asker_for(stack, loaded, plan, key, settings, chosen)
         progress = _Progress(stack, plan, ask)
         runner = Runner(plan, ask, writer.append, time.time_ns, progress=progress, price=price_of(settings), done=done)
         return await runner.run(stopping), ask.told
 
 
-async def _asker(
+async def asker_for(
     stack: AsyncExitStack, loaded: Loaded, plan: Plan, key: str | None, settings: Config, chosen: dict[str, Any]
 ) -> Asker:
+    """The asker for a plan's target; what it holds is let go of with the stack."""
     from watchkeeper.compose.asking import asker_of, cache_of, provider_of
     from watchkeeper.engines.experiments.asking import Restraint
     from watchkeeper.engines.experiments.targets import FunctionTarget

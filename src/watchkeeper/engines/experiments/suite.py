@@ -73,6 +73,19 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     expect: Literal["nothing", "recorded"] = "nothing"
 
 
+class PropertyUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A property: the generator `use` makes a variant of each case, and the two answers must be the `same` or `differ`.
+
+    `tolerance` is the share of violations, beyond what a case's own two answers show, that does not matter.
+    """
+
+    use: str
+    name: str | None = None
+    relation: Literal["same", "differs"] = "same"
+    tolerance: Annotated[float, Meta(gt=0, lt=1)] = 0.05
+    parameters: dict[str, Any] = msgspec.field(name="with", default_factory=dict)
+
+
 class Sources(NamedTuple):
     """Where cases come from that are not in a text file: rows of a Parquet file, and recorded traffic."""
 
@@ -87,9 +100,9 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Cases, a target and scorers.
 
     Cases stand in `cases`, in the file `dataset` (JSONL, CSV or Parquet, relative to the suite), in the record
-    (`recorded`), or in several of them. `margin` is the
-    difference of a score that does not matter; `repeats` asks each case so many times. `bars` are what scores must
-    reach for a case to pass in reports for other tools; a score that is only 0 or 1 has its bar at 1.
+    (`recorded`), or in several of them. `margin` is the difference of a score that does not matter; `repeats` asks each
+    case so many times. `bars` are what scores must reach for a case to pass in reports for other tools; a score that is
+    only 0 or 1 has its bar at 1. `properties` are checked by `eval properties`.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=80)]
@@ -101,6 +114,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     margin: Annotated[float, Meta(gt=0)] | None = None
     repeats: Annotated[int, Meta(ge=1, le=100)] = 1
     bars: dict[str, float] = {}
+    properties: tuple[PropertyUse, ...] = ()
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +126,13 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     answer: Answerer | None = None
 
 
-_KINDS: dict[str, type[msgspec.Struct]] = {"scorers": Use, "cases": Item, "target": Target, "recorded": Recorded}
+_KINDS: dict[str, type[msgspec.Struct]] = {
+    "scorers": Use,
+    "cases": Item,
+    "target": Target,
+    "recorded": Recorded,
+    "properties": PropertyUse,
+}
 
 
 def load_suite(path: Path, sources: Sources = NO_SOURCES) -> Loaded:
