@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from watchkeeper.sdk import (
         Denied,
+        EffectUnknown,
         agent,
         context,
         effect,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         flush,
         headers,
         init,
+        once,
         outcome,
         rescue,
         score,
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
         sources,
         tool,
         trace,
+        verified_webhook,
     )
 
 __all__ = [
     "Denied",
+    "EffectUnknown",
     "__version__",
     "agent",
     "context",
@@ -37,6 +41,7 @@ __all__ = [
     "flush",
     "headers",
     "init",
+    "once",
     "outcome",
     "rescue",
     "score",
@@ -44,6 +49,7 @@ __all__ = [
     "sources",
     "tool",
     "trace",
+    "verified_webhook",
 ]
 
 __version__ = "0.1.0"

@@ -61,6 +61,7 @@ print(context.trace_id, answer.headers["x-watchkeeper-span"])
 PAGES = (
     "answer-origins",
     "canaries",
+    "charge-once",
     "compare-honestly",
     "clients",
     "erase-and-encrypt",
@@ -85,6 +86,7 @@ PAGES = (
     "tokens-and-cost",
     "trust-a-judge",
     "watch-outcomes",
+    "work-that-takes-minutes",
 )
 EXPECTED = {
     "python desk.py": "resolve .*refund|That is settled",
@@ -167,6 +169,15 @@ EXPECTED = {
     "watchkeeper backup erasures.jsonl --erasures": "names no person",
     "watchkeeper restore /mnt/backup/watchkeeper --data another-directory --erasures erasures.jsonl": "holds",
     "watchkeeper ask drops": "",
+    "python once.py": r"made\n(\S+ replayed\n){2}",
+    "python refund.py": r"\Athe payment provider is asked\n(\{'refund': 're_1'\}\n){2}\Z",
+    "watchkeeper effects list --run night-1": "done",
+    "watchkeeper effects list --unsettled": "There are no effects",
+    "watchkeeper effects end-run night-1 --json": '"cancelled":true',
+    "watchkeeper jobs submit report.json --key report-1 --json": '"status":"queued"',
+    "watchkeeper jobs list": "job_",
+    "python approve.py": "completed-verified",
+    "watchkeeper ask jobs outcome=completed-verified": "completed-verified",
     'watchkeeper search "where is my parcel" --since 30d': "Where is my parcel",
     "watchkeeper ask sessions since=30d sort=errors limit=10": "told-session",
     "watchkeeper ask first_tokens since=30d by=model": "lab-small",

@@ -66,5 +66,5 @@ def test_every_public_name_is_there(name: str) -> None:
 
 
 def test_a_name_that_is_not_public_is_refused_with_the_names_that_are() -> None:
-    with pytest.raises(AttributeError, match="public names are Denied, agent"):
+    with pytest.raises(AttributeError, match="public names are Denied, EffectUnknown, agent"):
         watchkeeper.no_such_name  # noqa: B018

@@ -35,7 +35,7 @@ async def empty_house(tmp_path: Path) -> AsyncIterator[House]:
 BANK, SHOP = f"{2:032x}", f"{1:032x}"
 PLACES = {
     "trace_id": BANK, "span_id": f"{200:016x}", "incident_id": "inc-of-bank", "name": "incident", "question": "traces",
-    "key_id": "x", "action": "note",
+    "key_id": "x", "action": "note", "job_id": "job-2", "effect_id": "eff-2",
 }  # fmt: skip
 
 

@@ -88,9 +88,9 @@ class Door:
         query = urlencode(wanted, doseq=True)
         return self._send("GET", path + (f"?{query}" if query else ""), b"")
 
-    def post(self, path: str, value: object | None = None) -> Reply:
-        """POST a JSON value to a path of the API."""
-        return self._send("POST", path, json.dumps({} if value is None else value).encode())
+    def post(self, path: str, value: object | None = None, headers: Mapping[str, str] | None = None) -> Reply:
+        """POST a JSON value to a path of the API, with further `headers`."""
+        return self._send("POST", path, json.dumps({} if value is None else value).encode(), headers)
 
     def ask(self, question: str, parameters: Mapping[str, object] | None = None) -> Any:
         """Ask a named question. A running server counts in what it has indexed: `flush` first for the last moments."""
@@ -123,13 +123,13 @@ class Door:
             self.home.unlock()
             raise
 
-    def _send(self, method: str, target: str, body: bytes) -> Reply:
+    def _send(self, method: str, target: str, body: bytes, headers: Mapping[str, str] | None = None) -> Reply:
         if self._holder is not None and self.remote:
-            return _over_http(self._holder, method, target, body)
+            return _over_http(self._holder, method, target, body, headers or {})
         assert self._runner is not None, "a door is used inside its with block"
         from watchkeeper.server.inside import call
 
-        return Reply(*self._runner.run(call(self._process.app, method, target, body)))
+        return Reply(*self._runner.run(call(self._process.app, method, target, body, headers=headers)))
 
 
 def open_door(config: Path | None, data: str | None, create: bool = False) -> Door:
@@ -137,10 +137,10 @@ def open_door(config: Path | None, data: str | None, create: bool = False) -> Do
     return Door(load(config, data=data), create=create)
 
 
-def _over_http(holder: Holder, method: str, target: str, body: bytes) -> Reply:
+def _over_http(holder: Holder, method: str, target: str, body: bytes, extra: Mapping[str, str]) -> Reply:
     host, _, port = (holder.address or "").rpartition(":")
     host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))
-    headers = {"X-Watchkeeper-Key": holder.token, "Content-Type": "application/json"}
+    headers = {"X-Watchkeeper-Key": holder.token, "Content-Type": "application/json", **extra}
     connection = http.client.HTTPConnection(host, int(port), timeout=TIMEOUT_S)
     try:
         connection.request(method, target, body=body if method != "GET" else None, headers=headers)

@@ -14,6 +14,7 @@ from watchkeeper.adapters.formats.otlp_cut import cut_logs, cut_traces
 from watchkeeper.adapters.formats.sources import sources_in
 from watchkeeper.adapters.store.sqlite_tidy import tidy
 from watchkeeper.compose.importing import priced
+from watchkeeper.engines.jobs.forgetting import forget_work
 from watchkeeper.engines.recorder.belonging import Aliases, Circle, Whose
 from watchkeeper.engines.recorder.erasure import Place, erase, pending, resume
 from watchkeeper.engines.recorder.forgetting import forget
@@ -174,6 +175,7 @@ class Eraser:
         forget(folder)
         for start in range(0, len(cells), _OPS_AT_ONCE):
             await house.cells.apply([Delete(key=key) for key in cells[start : start + _OPS_AT_ONCE]])
+        await forget_work(house.cells, circle, pseudonym)
         self.done += 1
         for sidecar in self._sidecars:
             await sidecar(sorted(plan.places))

@@ -22,6 +22,7 @@ from watchkeeper.compose.trail import SignIns, note_settings
 from watchkeeper.compose.unlocking import unlock
 from watchkeeper.compose.upstreams import specs_of
 from watchkeeper.compose.vouching import issuer_of
+from watchkeeper.compose.working import GatewayWork, House
 from watchkeeper.config import Config
 from watchkeeper.config.sections import Capability
 from watchkeeper.engines.decide.chain import Chain
@@ -153,11 +154,14 @@ class GatewayHouse:
             ledger=self.ledger,
             private=private,
         )
+        house = House(config, home, self.cells, clock, self.keys)
+        self.work = GatewayWork(house, self.gateway, self.journal, self.decided)
         self._telling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Open the connections to the upstreams, and write down settings that changed since the last start."""
         await self.gateway.start()
+        await self.work.start()
         try:
             await note_settings(self.config, self.cells, self.journal.append, self.clock())
         except OSError as error:
@@ -171,8 +175,10 @@ class GatewayHouse:
             self._telling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._telling
+        await self.work.let_go()
         await self.steering.stop()
         await self.gateway.close()
+        await self.work.stop()
         await self.chain.close()
         await self.reloading.idle()
         await self.cells.close()
@@ -189,7 +195,7 @@ class GatewayHouse:
     def metrics_text(self) -> bytes:
         """What the gateway and the doors measure of themselves, in the Prometheus text format."""
         own = self.gateway.measures.render() + intake_metrics(self.intake.counts)
-        return own + privacy_metrics("gateway", self.ledger, self.journal.counts)
+        return own + self.work.metrics() + privacy_metrics("gateway", self.ledger, self.journal.counts)
 
     async def _tell(self) -> None:
         """Write down what was lost as soon as the journal can be written again, also while no calls come."""

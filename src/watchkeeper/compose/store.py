@@ -33,6 +33,7 @@ from watchkeeper.compose.redacting import captured
 from watchkeeper.compose.run_desk import RunDesk
 from watchkeeper.compose.searching import Searching
 from watchkeeper.compose.unlocking import unlock
+from watchkeeper.compose.working import House, StoreWork
 from watchkeeper.config import Config, ConfigError
 from watchkeeper.engines.gateway.keys import KeyRing
 from watchkeeper.engines.incidents.desk import IncidentDesk
@@ -132,6 +133,8 @@ class StoreHouse:
         self.anchoring = Anchoring(config, home, self.journal, clock)
         self.keeper = keeper_of(self)
         self.searching = Searching(home, self._behind)
+        work = House(config, home, self.cells, clock, self.keys)
+        self.work = StoreWork(work, self.record, self.capture, self.vault.body, self.desk)
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -142,12 +145,16 @@ class StoreHouse:
     def record(self, record: Record) -> None:
         """Append a record of this process to its own journal, which is opened by the first one."""
         try:
-            if self._capture is None:
-                self._capture = captured(self.config, self.home, self.journal(), "store", self.ledger)
-            self._capture.append(record)
+            self.capture().append(record)
         except OSError as error:
             self.ledger.lost(type(record).__name__.lower(), reason_of(error), "store")
             raise
+
+    def capture(self) -> Capture:
+        """This process's own journal behind redaction."""
+        if self._capture is None:
+            self._capture = captured(self.config, self.home, self.journal(), "store", self.ledger)
+        return self._capture
 
     def journal(self) -> Journal:
         """This process's own journal."""
@@ -209,6 +216,7 @@ class StoreHouse:
             asyncio.create_task(self.prober.run(self._stopping), name="probes"),
             asyncio.create_task(self.lineage.lookout.run(self._stopping), name="lookout"),
             asyncio.create_task(self.searching.run(self._stopping), name="searching"),
+            asyncio.create_task(self.work.dead_man.run(self._stopping), name="dead man"),
         ]
 
     async def _tell_index(self) -> None:

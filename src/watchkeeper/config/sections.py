@@ -368,6 +368,43 @@ class Probe(_Settings, frozen=True):
     ] = False
 
 
+class Idempotency(_Settings, frozen=True):
+    """Calls that show an `Idempotency-Key`: made once, and answered again from the record. Table `[idempotency]`."""
+
+    keep_hours: Annotated[float, Meta(gt=0, le=24 * 90, description="How long a key is remembered, in hours.")] = 24.0
+    wait_s: Annotated[
+        float,
+        Meta(ge=0, le=3600, description="How long a repeat waits for the first request, in seconds, before a 409."),
+    ] = 60.0
+    on_unknown: Annotated[
+        Literal["refuse", "retry"],
+        Meta(
+            description="What follows when it is not known what became of the first request: `refuse` (409), or "
+            "`retry`, which may be charged twice. A request can say so itself: `X-Watchkeeper-On-Unknown`."
+        ),
+    ] = "refuse"
+
+
+class Jobs(_Settings, frozen=True):
+    """Work that takes minutes, and the ledger of effects. Table `[jobs]`."""
+
+    at_once: Annotated[int, Meta(ge=1, le=1000, description="How many calls of jobs are under way at once.")] = 8
+    most_open: Annotated[
+        int, Meta(ge=1, le=100_000, description="How many jobs may be open; further ones get a 429.")
+    ] = 1000
+    webhook_hosts: Annotated[
+        tuple[str, ...], Meta(description="Hosts that jobs may tell of their end. None: no webhooks.")
+    ] = ()
+    webhook_secret: Annotated[
+        Annotated[str, Meta(pattern=r"^env:\w+$")] | None,
+        Meta(description="`env:NAME` of the secret that webhooks are signed with (HMAC-SHA256, Standard Webhooks)."),
+    ] = None
+    keep_effects_days: Annotated[
+        float,
+        Meta(gt=0, description="How long a settled effect is remembered in the ledger, in days; its record stays."),
+    ] = 90.0
+
+
 class Config(_Settings, frozen=True):
     """All settings."""
 
@@ -386,6 +423,8 @@ class Config(_Settings, frozen=True):
     anchors: tuple[Anchor, ...] = ()
     redactions: tuple[RuleSpec, ...] = ()
     sign_in: SignIn = SignIn()
+    idempotency: Idempotency = Idempotency()
+    jobs: Jobs = Jobs()
     file: str | None = None
 
     @property
@@ -410,6 +449,8 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "probes": Probe,
     "prices": Price,
     "tools": Tool,
+    "idempotency": Idempotency,
+    "jobs": Jobs,
 }
 ENVIRONMENT: Mapping[str, str] = {
     "WATCHKEEPER_DATA": "server.data",

@@ -47,7 +47,8 @@ class Watch:
     """One server process for the length of a `with` block; everything it started has ended afterwards.
 
     `settings` is TOML text without a `[server]` table; a change of it counts from the next start. The data directory is
-    `folder/data` unless `data` names one. `environment` are variables that the server gets besides ours.
+    `folder/data` unless `data` names one; `server` is more TOML for the `[server]` table. `environment` are variables
+    that the server gets besides ours.
     """
 
     def __init__(
@@ -58,12 +59,13 @@ class Watch:
         listen: str | None = None,
         data: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        server: str = "",
     ) -> None:
         self._environment = dict(environment or {})
         self.folder = folder
         self.data = data or folder / DATA
         self.listen = listen or f"127.0.0.1:{free_port()}"
-        self.settings = settings
+        self.settings, self.server = settings, server
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -88,7 +90,8 @@ class Watch:
     def start(self) -> None:
         """Start the server and return when it is ready; raises `DoorError` with the end of its log if it is not."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        head = f"[server]\nlisten = {json.dumps(self.listen)}\ndata = {json.dumps(str(self.data.absolute()))}\n\n"
+        where = f"listen = {json.dumps(self.listen)}\ndata = {json.dumps(str(self.data.absolute()))}"
+        head = f"[server]\n{where}\n{self.server}\n\n"
         (self.folder / SETTINGS).write_text(head + self.settings, encoding="utf-8")
         with (self.folder / LOG).open("ab") as log:
             self._process = subprocess.Popen(

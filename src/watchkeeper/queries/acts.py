@@ -15,7 +15,7 @@ from watchkeeper.records.record import Record
 
 
 class Effects(Record):
-    """What agents did to the world, newest first, each as it stands: planned, done, failed or undone."""
+    """What agents did to the world, newest first, each as it stands: planned, done, failed, undone or unknown."""
 
     name: ClassVar[str] = "effects"
     since: p.Since = 0
@@ -26,8 +26,9 @@ class Effects(Record):
     session: p.BySession = None
     user: p.ByUser = None
     key: p.ByKey = None
-    status: Annotated[str | None, Meta(description="Only planned, done, failed or undone ones.")] = None
+    status: Annotated[str | None, Meta(description="Only planned, done, failed, undone or unknown ones.")] = None
     idempotency_key: Annotated[str | None, Meta(description="Only with this idempotency key.")] = None
+    effect_id: Annotated[str | None, Meta(description="Only this effect.")] = None
     trace_id: p.ByTrace = None
     settled: Annotated[bool | None, Meta(description="Only those whose end is known, or not known.")] = None
     limit: p.Limit = 1000
@@ -51,6 +52,7 @@ class Effects(Record):
                     key=self.key,
                     status=self.status,
                     idempotency_key=self.idempotency_key,
+                    effect_id=self.effect_id,
                     trace_id=self.trace_id,
                 ),
                 known,

@@ -12,6 +12,7 @@ from watchkeeper.queries.explorer import Costs, Latency, Search, Sli, Spans, Tra
 from watchkeeper.queries.exported import Exported
 from watchkeeper.queries.figures import Figures, Unresolved
 from watchkeeper.queries.first_tokens import FirstTokens
+from watchkeeper.queries.jobs import Jobs
 from watchkeeper.queries.judgments import Cases, Experiments, Findings, IncidentOf, Incidents, Outcomes, Scores
 from watchkeeper.queries.keeping import BodyRate, KeptTraces, Thinnings
 from watchkeeper.queries.lineage import Documents, RestedOn, Sources, Withdrawals
@@ -31,7 +32,7 @@ _ALL: tuple[type[Any], ...] = (
     Manifests, Models, Outcomes, Overview, RunSteps, Scores, ScoresOf, Search, Sessions, Sli, Spans, Trace, Traces,
     TracesNamed, Unresolved, Exported, Logs, Checkpoints, Erasures,
     Documents, Effects, RestedOn, Sources, Withdrawals,
-    FirstTokens, BodyRate, KeptTraces, Thinnings,
+    FirstTokens, BodyRate, KeptTraces, Thinnings, Jobs,
     Rescues, Serving,
 )  # fmt: skip
 

@@ -194,7 +194,7 @@ SHAPES: Mapping[Table, Shape] = {
             "effect_id:text idempotency_key:text=key tool:text at_ns:int status:text "
             + _IDENTITY
             + " trace_id:text span_id:text reversible:bool amount_usd:real revision:int settled_ns:int target:text "
-            "count:int detail:text door:text"
+            "count:int detail:text door:text step:text receipt:text attempt:int settled_by:text"
         ),
     ),
     "sources": Shape(
@@ -227,7 +227,9 @@ SHAPES: Mapping[Table, Shape] = {
         key=("job_id",),
         revision="revision",
         fields=_fields(
-            "job_id:text kind:text at_ns:int status:text outcome:text revision:int progress:real message:text"
+            "job_id:text kind:text at_ns:int status:text outcome:text revision:int progress:real message:text "
+            "submitted_ns:int step:text steps:int stop_reason:text model:text cost_usd:real trace_id:text checks:json "
+            + _IDENTITY
         ),
     ),
     "erasures": Shape(

@@ -26,19 +26,23 @@ from watchkeeper.sdk import calls, tracing
 from watchkeeper.sdk.assembly import context, sources
 from watchkeeper.sdk.calls import F
 from watchkeeper.sdk.client import Flushed, Options, current_client, start
-from watchkeeper.sdk.effects import effect
+from watchkeeper.sdk.effects import effect, once
 from watchkeeper.sdk.guard import Denied, OnUnreachable
 from watchkeeper.sdk.identity import Who, acting, current
+from watchkeeper.sdk.once import ClaimedEffect, EffectUnknown
 from watchkeeper.sdk.outgoing import headers
 from watchkeeper.sdk.rescues import rescue
 from watchkeeper.sdk.tracing import Handle
+from watchkeeper.sdk.webhook import verified_webhook
 
 if TYPE_CHECKING:
     from watchkeeper.kinds.policy import Policy
     from watchkeeper.kinds.ports import Cells
 
 __all__ = [
+    "ClaimedEffect",
     "Denied",
+    "EffectUnknown",
     "Flushed",
     "Handle",
     "agent",
@@ -48,6 +52,7 @@ __all__ = [
     "flush",
     "headers",
     "init",
+    "once",
     "outcome",
     "rescue",
     "score",
@@ -55,6 +60,7 @@ __all__ = [
     "sources",
     "tool",
     "trace",
+    "verified_webhook",
 ]
 
 

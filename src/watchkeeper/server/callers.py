@@ -55,6 +55,16 @@ class Caller(Record):
         """The level as one."""
         return Level(self.level)
 
+    @property
+    def reads(self) -> bool:
+        """Whether they may read what belongs to their tenant, or to all."""
+        return self.level >= Level.VIEWER
+
+    @property
+    def operates(self) -> bool:
+        """Whether they may work on what belongs to their tenant, or to all."""
+        return self.level >= Level.OPERATOR
+
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What the store process is told."""
         told = [(ACTOR_HEADER, quote(self.actor, safe=":@.+ ").encode()), (ROLE_HEADER, self.role.word.encode())]

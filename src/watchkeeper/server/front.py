@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from watchkeeper.engines.jobs.paths import answers as is_work
 from watchkeeper.server.asgi import (
     App,
     Headers,
@@ -81,12 +82,12 @@ def _ready() -> str | None:
 class Front:
     """The ASGI app of the gateway process.
 
-    `gateway` and `intake` are ASGI apps; all else goes to the store process at `socket_path`. `check_key` reads a
-    secret into a key or None; `key_alive` says whether a key's id is still good, so that a revoked key ends its browser
-    sessions. `journal_ready` returns None or a sentence that says why the journal cannot be written. `metrics_text`
-    adds the gateway engine's own metrics page; `signed` is told of sign-ins, for the audit trail; `people` and `issuer`
-    let people sign in; `apps` answer paths of their own. The key that a caller showed is passed on in
-    `scope["watchkeeper.key"]`, and who asks in `scope["watchkeeper.caller"]`.
+    `gateway`, `intake` and `work` (jobs and the ledger of effects) are ASGI apps; all else goes to the store process at
+    `socket_path`. `check_key` reads a secret into a key or None; `key_alive` says whether a key's id is still good, so
+    that a revoked key ends its browser sessions. `journal_ready` returns None or a sentence that says why the journal
+    cannot be written. `metrics_text` adds the gateway engine's own metrics page; `signed` is told of sign-ins, for the
+    audit trail; `people` and `issuer` let people sign in; `apps` answer paths of their own. The key that a caller
+    showed is passed on in `scope["watchkeeper.key"]`, and who asks in `scope["watchkeeper.caller"]`.
     """
 
     def __init__(
@@ -104,11 +105,13 @@ class Front:
         people: Accounts | None = None,
         issuer: Issuer | None = None,
         apps: Mapping[str, App] | None = None,
+        work: App | None = None,
     ) -> None:
         self._apps = {path: secured(app) for path, app in (apps or {}).items()}
         self._gateway, self._intake = gateway, intake
         self._settings, self._guard = settings, Guard(settings)
         self._journal_ready, self._metrics_text = journal_ready, metrics_text
+        self._work = None if work is None else secured(work)
         self._keeper = Doorkeeper(settings, check_key, key_alive, people, issuer, signed)
         self._sessions = self._keeper.sessions
         self._store = StoreProxy(socket_path)
@@ -149,6 +152,8 @@ class Front:
             await self.metrics.timed("intake", self._intake, scope, receive, send)
         elif path.startswith(GATEWAY_PATHS):
             await self.metrics.timed("gateway", self._gateway, scope, receive, send)
+        elif self._work is not None and is_work(method, path):
+            await self.metrics.timed("work", self._work, scope, receive, send)
         elif path in OPEN_PATHS or path == "/metrics" or path.startswith(STATIC_PREFIX):
             await self.metrics.timed("front", self._own, scope, receive, send)
         else:

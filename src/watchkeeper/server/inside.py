@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -10,8 +10,15 @@ from watchkeeper.server.asgi import App
 from watchkeeper.server.callers import ACTOR_HEADER
 
 
-async def call(app: App, method: str, target: str, body: bytes = b"", actor: str = "local") -> tuple[int, bytes]:
-    """One request with a JSON body; returns the answer's status and bytes."""
+async def call(
+    app: App,
+    method: str,
+    target: str,
+    body: bytes = b"",
+    actor: str = "local",
+    headers: Mapping[str, str] | None = None,
+) -> tuple[int, bytes]:
+    """One request with a JSON body, and further `headers`; returns the answer's status and bytes."""
     path, _, query = target.partition("?")
     scope = {
         "type": "http",
@@ -28,6 +35,7 @@ async def call(app: App, method: str, target: str, body: bytes = b"", actor: str
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             (ACTOR_HEADER, actor.encode("latin-1", "replace")),
+            *((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in (headers or {}).items()),
         ],
         "client": None,
         "server": ("localhost", 80),

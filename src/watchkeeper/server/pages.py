@@ -62,6 +62,8 @@ NAV = (
     ("decisions", "/ui/decisions", "Decisions"),
     ("budgets", "/ui/budgets", "Budgets"),
     ("incidents", "/ui/incidents", "Incidents"),
+    ("jobs", "/ui/jobs", "Jobs"),
+    ("effects", "/ui/effects", "Effects"),
     ("documents", "/ui/documents", "Documents"),
     ("audit", "/ui/audit", "Audit"),
     ("drops", "/ui/drops", "Drops"),

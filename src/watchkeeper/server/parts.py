@@ -11,6 +11,7 @@ from watchkeeper.compose.budgets import BudgetDesk
 from watchkeeper.compose.lineage import Lineage
 from watchkeeper.compose.payloads import Payloads
 from watchkeeper.engines.gateway.keys import KeyRing
+from watchkeeper.engines.jobs.effects import EffectLedger
 from watchkeeper.engines.keeping.keeper import Keeper
 from watchkeeper.engines.monitoring.probes import Prober
 from watchkeeper.engines.people.accounts import Accounts
@@ -22,6 +23,7 @@ from watchkeeper.queries.question import Reader
 from watchkeeper.records.audit import Audit
 from watchkeeper.records.case import Case
 from watchkeeper.records.incident import Incident
+from watchkeeper.server.asgi import App
 
 
 class IncidentDesk(Protocol):
@@ -145,6 +147,8 @@ class StoreParts:
     keeper: Keeper | None = None
     anchoring: Anchoring | None = None
     searching: Searching | None = None
+    work: App | None = None
+    effects: EffectLedger | None = None
     ready: Callable[[], str | None] = _ready
     lag: Callable[[], str] = _no_lag
     metrics_text: Callable[[], bytes] = _no_metrics

@@ -91,6 +91,7 @@ class GatewayProcess:
             apps=steering_apps(house.gateway.board.states, house.reloading.from_file, lambda: house.reloading.problem),
             people=house.people,
             issuer=house.issuer,
+            work=house.work.door,
         )
         self.app: App = self._front
         self._grpc: GrpcDoor | None = None
@@ -159,6 +160,8 @@ class StoreProcess:
                 keeper=house.keeper,
                 anchoring=house.anchoring,
                 searching=house.searching,
+                work=house.work.door,
+                effects=house.work.effects,
                 ready=self._problem,
                 lag=lambda: house.ingester.lag().sentence(),
                 metrics_text=self._metrics,

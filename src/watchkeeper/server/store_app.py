@@ -31,6 +31,7 @@ from watchkeeper.server.roles import guarded
 from watchkeeper.server.run_api import run_routes
 from watchkeeper.server.searching import ExplorerPages, SearchApi
 from watchkeeper.server.statics import statics
+from watchkeeper.server.working import WorkPages
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -40,10 +41,15 @@ async def _statics(scope: Scope, receive: Receive, send: Send) -> None:
     await statics(scope, receive, send)
 
 
+STATICS: ASGIApp = _statics
+"""The files of the pages."""
+
+
 def routes_of(parts: StoreParts, pages: Pages) -> list[Route]:
     """Every route of pages and API; those of the questions come last because their name is a wildcard."""
     return [
         *budget_routes(parts, pages),
+        *WorkPages(parts, pages).routes(),
         *KeepingPages(parts, pages).routes(),
         *KeepingApi(parts).routes(),
         *LineagePages(pages, parts).routes(),
@@ -95,11 +101,10 @@ def store_app(parts: StoreParts) -> App:
         )
         return _problem(500, sentence, "internal")
 
-    static_mount: ASGIApp = _statics
     routes = [
         Route("/internal/ready", ready),
         Route("/internal/metrics", metrics),
-        Mount("/ui/static", static_mount),
+        Mount("/ui/static", STATICS),
         *guarded(routes_of(parts, pages), pages.missing),
     ]
     app = Starlette(

@@ -29,6 +29,7 @@ from watchkeeper.records.experiment import Experiment
 from watchkeeper.records.finding import Finding
 from watchkeeper.records.identity import Identity
 from watchkeeper.records.incident import Incident
+from watchkeeper.records.job import Check, Job
 from watchkeeper.records.logged import Logged
 from watchkeeper.records.manifest import compose_manifest
 from watchkeeper.records.record import Record
@@ -66,7 +67,9 @@ def story(tenant: str, number: int) -> list[Record]:
               attributes={"watchkeeper.tenant": tenant}),
         Source(source_id=f"src-{mark}", trace_id=trace, document="handbook", at_ns=at, query=mark, identity=who,
                status="entered", seen="exact"),
-        Effect(effect_id=f"eff-{mark}", key=mark, tool=f"tool-{mark}", at_ns=at, status="done", identity=who),
+        Effect(effect_id=f"eff-{number}", key=mark, tool=f"tool-{mark}", at_ns=at, status="done", identity=who),
+        Job(job_id=f"job-{number}", kind=mark, at_ns=at, status="ended", outcome="failed", message=mark, identity=who,
+            trace_id=trace, submitted_ns=at, checks=(Check(name=mark, held=False, explanation=mark),)),
         Logged(log_id=f"log-{mark}", at_ns=at, name=mark, trace_id=trace, span_id=span, identity=who, preview=mark),
         Session(session_id=SHARED, at_ns=at, user=f"user-{mark}", name=mark),
         Audit(audit_id=f"aud-{mark}", at_ns=at, act="document.withdrawn", actor=mark, subject="document:handbook"),

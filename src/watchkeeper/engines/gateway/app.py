@@ -23,6 +23,7 @@ from watchkeeper.engines.gateway.dialects.responses import RESPONSES
 from watchkeeper.engines.gateway.errors import JSON_TYPE, Refusal
 from watchkeeper.engines.gateway.exchange import Abandoned, ClientGone, Exchange, Message, Receive, Send
 from watchkeeper.engines.gateway.health import Board
+from watchkeeper.engines.gateway.idempotency import Once
 from watchkeeper.engines.gateway.keys import Key, KeyRing
 from watchkeeper.engines.gateway.measures import Measures
 from watchkeeper.engines.gateway.opaque import OpaqueCall
@@ -66,6 +67,8 @@ class Gateway:
     ) -> None:
         """`environment` holds the variables that credentials are read from, once, here; raises `SettingsError`.
 
+        `once`, when it is set afterwards, answers requests that show an idempotency key.
+
         `ledger` counts what cannot be recorded; `private` makes tokens of the names in an identity; in `cells` it is
         remembered which responses the providers keep; `changed` is told of each breaker that changes its state.
         """
@@ -84,6 +87,7 @@ class Gateway:
         self._running: set[asyncio.Task[object]] = set()
         self._open: set[Exchange] = set()
         self._closing = False
+        self.once: Once | None = None
         for problem in self.problems():
             _log.error("%s", problem)
 
@@ -181,6 +185,20 @@ class Gateway:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
             return
+        if self.once is not None and self._parts is not None and self.once.wants(scope):
+            await self.once(scope, receive, send, self._serve, self._admit)
+            return
+        await self._serve(scope, receive, send)
+
+    async def _admit(self, exchange: Exchange) -> Key | None:
+        """Who shows an idempotency key; raises a `Refusal` where the call itself would be refused."""
+        exchange.wording = wording_of(way_of(exchange.path).suffix, exchange.headers)
+        check_origin(exchange.headers, self.settings.hosts)
+        if self._parts is None:
+            raise Refusal(503, "shutting_down", "The gateway is being stopped.", kind="unavailable", close=True)
+        return await admit(self._parts, exchange)
+
+    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._running.add(task)

@@ -6,6 +6,9 @@ from watchkeeper.kinds.ports import Pricer
 from watchkeeper.records.event import Bound
 from watchkeeper.records.span import Cost, Usage
 
+UNMETERED = "watchkeeper.attempts.unmetered"
+"""The attribute of a call's span that counts attempts of which it is not known whether they were charged."""
+
 _UNKNOWN = Usage()
 
 

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 
 from watchkeeper.engines.gateway.addressing import address
 from watchkeeper.engines.gateway.advising import ROOM_BYTES, advised
+from watchkeeper.engines.gateway.attempted import UNMETERED
 from watchkeeper.engines.gateway.attempts import Attempts, Sendable
 from watchkeeper.engines.gateway.circumstances import answered, asked
 from watchkeeper.engines.gateway.contracts import declared
@@ -329,9 +330,9 @@ class Call(ABC):
         answer.usage, cost = earlier.total(usage, cost)
         outcome.waited_ns += self.exchange.client_ns
         event, self._event = self._event, None
-        unused = outcome.untouched and cost is None and not earlier.anything
+        unused = outcome.untouched = outcome.untouched and cost is None and not earlier.anything
         if earlier.unmetered:
-            self.logbook.attributes["watchkeeper.attempts.unmetered"] = earlier.unmetered
+            self.logbook.attributes[UNMETERED] = earlier.unmetered
         used, charged = (usage, cost) if usage.output_tokens is None else (answer.usage, cost)
         if self._free:
             used, charged = NO_USE, NO_COST

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import monotonic_ns
 from typing import Any, NoReturn
 
+from watchkeeper.engines.gateway.attempt import Attempt
 from watchkeeper.engines.gateway.errors import JSON_TYPE, OPENAI, Header, Refusal, Wording
 from watchkeeper.engines.gateway.wire import inflate, too_large
 
@@ -31,13 +32,15 @@ class Exchange:
     """A client's request and the reply to it.
 
     `incoming` are its headers as they came, `headers` the same by lower-case name (the last of a name counts).
-    `extra` are headers that go on every reply. `recorded` is whether a span tells of it. `client_ns` is the time spent
-    waiting for the client to take bytes. `wording` is how this client is told an error.
+    `extra` are headers that go on every reply. `attempt` is there for a call under an idempotency key. `recorded` is
+    whether a span tells of it. `client_ns` is the time spent waiting for the client to take bytes. `wording` is how
+    this client is told an error.
     """
 
     def __init__(self, scope: Message, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self.checked_key: object = scope.get("watchkeeper.key")
+        self.attempt: Attempt | None = scope.get("watchkeeper.attempt")
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self._scope = scope

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from watchkeeper.engines.gateway.attempt import MARK
 from watchkeeper.engines.gateway.errors import Refusal
 from watchkeeper.engines.gateway.exchange import Exchange
 from watchkeeper.engines.gateway.identity import join_trace
@@ -84,6 +85,9 @@ class Logbook:
         self._decisions: Sequence[Decision] = ()
         self._events: list[Happening] = []
         self._closed = False
+        self._attempt = exchange.attempt
+        if self._attempt is not None:
+            self.attributes[MARK] = self._attempt.name
         exchange.extra += [
             (b"x-watchkeeper-trace", self.trace.trace_id.encode()),
             (b"x-watchkeeper-span", self.span_id.encode()),
@@ -119,13 +123,18 @@ class Logbook:
     async def started(self, sent: bytes) -> None:
         """Write what came in and what will be sent on, before the upstream is asked.
 
-        Raises a 503 where the upstream requires recording and it failed or did not reach the disk.
+        Raises a 503 where the upstream requires recording and it failed or did not reach the disk, and where a call
+        under an idempotency key could not be written.
         """
         assert self.request is not None and self.spec is not None
         payloads = [self._payload(self.request, "request")]
         if sent is not self.request and sent != self.request:
             payloads.append(self._payload(sent, "sent"))
         _, kept = await self._write(payloads, {"status": Status.OPEN, "revision": 0, "preview": self.asked_text})
+        if self._attempt is not None:
+            if not kept:  # a call under a key must be found again after a crash
+                raise unrecorded(self.spec.name)
+            self._attempt.asked = True
         if self.spec.recording == "required":
             whole = kept and not any(event.name == "watchkeeper.body_dropped" for event in self._events)
             if not whole or not await self._parts.keeper.synced():
@@ -141,6 +150,8 @@ class Logbook:
             self._lost_tail(outcome)
         span, _ = await self._write(payloads, self._finished_state(outcome, cost))
         self._parts.measures.call(span)
+        if self._attempt is not None:
+            self._attempt.span, self._attempt.untouched = span, outcome.untouched
         if self.spec is not None and self.spec.recording == "required":
             await self._parts.keeper.synced()
 

@@ -13,6 +13,7 @@ from watchkeeper.records.case import Case
 from watchkeeper.records.decision import Decision
 from watchkeeper.records.effect import Effect
 from watchkeeper.records.identity import Identity
+from watchkeeper.records.job import Job
 from watchkeeper.records.record import Record
 from watchkeeper.records.score import Score
 from watchkeeper.records.session import Session
@@ -200,7 +201,15 @@ def _decision(record: Any, pseudonym: str) -> Any:
 
 def _effect(record: Any, pseudonym: str) -> Any:
     identity = nobody(record.identity, pseudonym)
-    return msgspec.structs.replace(record, key=GONE, target=None, detail=None, identity=identity)
+    return msgspec.structs.replace(record, key=GONE, target=None, detail=None, receipt=None, identity=identity)
+
+
+def _job(record: Any, pseudonym: str) -> Any:
+    identity = nobody(record.identity, pseudonym)
+    checks = tuple(msgspec.structs.replace(each, explanation="", label=None) for each in record.checks)
+    return msgspec.structs.replace(
+        record, kind="job", message=None, checks=checks, bodies=(), identity=identity, revision=record.revision + 1
+    )
 
 
 def _source(record: Any, pseudonym: str) -> Any:
@@ -227,6 +236,7 @@ _REDACTIONS: dict[type[Record], Callable[[Any, str], Any]] = {
     Span: _span,
     Decision: _decision,
     Effect: _effect,
+    Job: _job,
     Source: _source,
     Score: _score,
     Session: _session,
