@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -32,15 +33,10 @@ def suite(pytester: pytest.Pytester) -> Path:
 
 
 def run(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
-    plugin = (
-        "-p",
-        "watchkeeper.cli.pytest_plugin",
-        "-p",
-        "no:cacheprovider",
-        "--eval-data",
-        str(pytester.path / "data"),
-    )
-    return pytester.runpytest_subprocess(*plugin, *words)
+    installed = any(each.name == "watchkeeper" for each in entry_points(group="pytest11"))
+    plugin = () if installed else ("-p", "watchkeeper.cli.pytest_plugin")
+    data = ("-p", "no:cacheprovider", "--eval-data", str(pytester.path / "data"))
+    return pytester.runpytest_subprocess(*plugin, *data, *words)
 
 
 @pytest.mark.slow

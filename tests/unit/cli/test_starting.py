@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_file_to_begin_with_can_be_used_as_it_is(folder: Path) -> None:
     assert wk("init").exit_code == 0
     settings = load()
-    assert [link.instance for link in links_of(settings)] == ["loop", "session-money"]
+    assert [link.instance for link in links_of(settings)] == ["key_limits", "loop", "session-money"]
     assert len(monitors_of(settings)) == 1
     assert {use.mode for use in settings.policies} == {"shadow"}
 
@@ -47,7 +47,7 @@ def test_an_existing_file_is_left_alone(folder: Path) -> None:
 
 MISTAKES = [
     ('[server]\nlisen = "127.0.0.1:1"', ["`server.lisen`", "did you mean `listen`?"]),
-    ('[[policies]]\nuse = "lop"', ["'lop'", "known are: budget, loop"]),
+    ('[[policies]]\nuse = "lop"', ["'lop'", "known are: budget, key_limits, loop"]),
     ('[[policies]]\nuse = "loop"\nwith = { repeats = 1 }', ["`with.repeats` is 1", ">= 2"]),
     ('[[notifiers]]\nuse = "pigeon"', ["`notifiers[0].use` is 'pigeon'", "webhook"]),
     ('[[monitors]]\nuse = "slo"\nwith = { objective = 0.9, every_s = "1m" }', ["`with.every_s` is '1m'", "seconds"]),

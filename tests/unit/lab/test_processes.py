@@ -30,7 +30,10 @@ def test_children_are_found_with_their_command_lines() -> None:
     try:
         found = processes.descendants(os.getpid())
         assert {process.pid, int(child)} <= {each.pid for each in found}
-        assert any(each.pid == int(child) and "time.sleep(60)" in each.command for each in found)
+        deadline = time.monotonic() + 20  # a child has its parent's command line until it has begun its own
+        while not any(each.pid == int(child) and "time.sleep(60)" in each.command for each in found):
+            assert time.monotonic() < deadline, found
+            found = processes.descendants(os.getpid())
         assert [each.pid for each in processes.descendants(process.pid)] == [int(child)]
     finally:
         processes.end(process, 5.0)
