@@ -180,7 +180,7 @@ def run_suite(
     unlock(settings, home)
     writer = captured(settings, home, eval_writer(home), "evals")
     try:
-        outcome, told = _uvloop(_run(loaded, plan, key, settings, writer, gates, chosen))
+        outcome, told = run_loop(_run(loaded, plan, key, settings, writer, gates, chosen))
     except JournalFull as error:
         raise Failure(f"{error}. Free some space and run again; what was recorded so far is kept.") from error
     except ValueError as error:
@@ -224,7 +224,7 @@ def gates_of(chosen: dict[str, Any], suite_margin: float | None, config: Path | 
     return gates
 
 
-def _uvloop(work: Any) -> Any:
+def run_loop(work: Any) -> Any:
     """Run a coroutine, on uvloop where it is installed."""
     try:
         import uvloop

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watchkeeper.cli.eval_properties import properties
+from watchkeeper.cli.eval_prompt import prompt
 from watchkeeper.cli.eval_publish import comment
 from watchkeeper.cli.eval_run import run
 from watchkeeper.cli.eval_sides import side
@@ -28,6 +29,7 @@ def eval_() -> None:
 
 
 eval_.add_command(run)
+eval_.add_command(prompt)
 eval_.add_command(comment)
 eval_.add_command(properties)
 eval_.add_command(status)

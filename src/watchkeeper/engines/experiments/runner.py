@@ -45,7 +45,10 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run: cases, judges, whom to ask (`target` in words), with which parameters, and how."""
+    """What to run: cases, judges, whom to ask (`target` in words), with which parameters, and how.
+
+    Plans with different `draw` ask equal questions anew instead of sharing answers.
+    """
 
     suite: str
     target: str
@@ -56,6 +59,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     repeats: int = 1
     concurrency: int = 8
     margin: float | None = None
+    draw: str = ""
 
 
 def parameters_digest(scorer: object) -> str:
@@ -156,7 +160,7 @@ class Runner:
         messages, parameters = self._plan.cases[index].messages, self._plan.parameters
         if self._ask is None:
             return await self._provider.complete(messages, parameters)
-        return await self._ask(messages, parameters, f"{self._draws[index]}.{repeat}")
+        return await self._ask(messages, parameters, f"{self._plan.draw}{self._draws[index]}.{repeat}")
 
     async def _one(self, index: int, repeat: int) -> Result:
         case = self._plan.cases[index]
