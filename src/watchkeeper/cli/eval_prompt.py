@@ -79,7 +79,7 @@ def profile(
     from watchkeeper.engines.experiments.profiler import Profiler
 
     loaded, settings = load_asked(suite, config, data)
-    margin = _margin(loaded, chosen)
+    margin = margin_of(loaded, chosen)
 
     async def work(bench: Bench) -> Profile:
         text, ask = asked(bench, prompt_file)
@@ -123,7 +123,7 @@ def trim(
     from watchkeeper.engines.experiments.trimming import trim as trimmed
 
     loaded, settings = load_asked(suite, config, data)
-    margin = _margin(loaded, chosen)
+    margin = margin_of(loaded, chosen)
 
     async def work(bench: Bench) -> Ruling:
         wanted = _wanted(bench, settings, margin, {**chosen, "no_screening": False})
@@ -179,7 +179,7 @@ def gate(
         _tell_ruling(asyncio.run(gated(before, after, None, None, None, allow_growth)), as_json)
         return
     loaded, settings = load_asked(suite, config, data)
-    margin = _margin(loaded, chosen)
+    margin = margin_of(loaded, chosen)
 
     async def work(bench: Bench) -> Ruling:
         wanted = _wanted(bench, settings, margin, {**chosen, "no_screening": False})
@@ -232,7 +232,8 @@ def _policies(settings: Config) -> tuple[str, ...]:
     return policies_of([each.use for each in settings.policies if each.mode == "enforce"], bool(settings.redactions))
 
 
-def _margin(loaded: Loaded, chosen: dict[str, Any]) -> float:
+def margin_of(loaded: Loaded, chosen: dict[str, Any]) -> float:
+    """The margin of a command or of its suite; raises `Failure` where neither says."""
     margin = chosen["margin"] or loaded.suite.margin
     if margin is None:
         raise Failure(

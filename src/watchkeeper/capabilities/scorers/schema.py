@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
 
+from watchkeeper.analysis.refusals import begins_as_refusal
 from watchkeeper.kinds.header import Header
 from watchkeeper.kinds.scorer import Mark, Scores, Subject
 
@@ -47,12 +48,6 @@ _CLASS = {
     "type": "wrong_type",
 }
 _FENCE = re.compile(r"```[\w+-]*[ \t]*\r?\n(.*?)\r?\n?[ \t]*```", re.DOTALL)
-_REFUSAL = re.compile(
-    r"\W*(i['’]m sorry|i am sorry|sorry,|i can(no|['’])t|i['’]m (not able|unable)|i am (not able|unable)|i won['’]t"
-    r"|as an ai\b|unfortunately,? i can)",
-    re.IGNORECASE,
-)
-_REFUSAL_CHARS = 2_000
 _Finding = tuple[str, str | None]
 _SHOWN = 3
 
@@ -146,8 +141,7 @@ def _no_json(text: str, finish_reason: str | None, why: str | None) -> _Finding:
     """The class of a text that is not JSON and holds none in a fence."""
     if finish_reason == "length":
         return "truncated", f"the reply ended at its token limit: {why}"
-    refused = len(text) <= _REFUSAL_CHARS and _REFUSAL.match(text)
-    return "refusal" if refused else "not_json", why
+    return "refusal" if begins_as_refusal(text) else "not_json", why
 
 
 def _inside_fence(text: str) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from watchkeeper.analysis.paired import Comparison, compare
+from watchkeeper.engines.experiments.asking import Asker
 from watchkeeper.engines.experiments.dataset import SuiteError
 from watchkeeper.engines.experiments.results import Result
 from watchkeeper.engines.experiments.runner import Plan, Runner, composition
@@ -107,6 +108,11 @@ class Bench:
         self.plan = plan
         self._ask, self._progress, self._record, self._stopping = ask, progress, record, stopping
         self._price = price
+
+    @property
+    def kept(self) -> int:
+        """How many answers so far were kept from before."""
+        return self._ask.told.kept if isinstance(self._ask, Asker) else 0
 
     async def __call__(
         self,
