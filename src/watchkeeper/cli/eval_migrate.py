@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watchkeeper.cli.eval_asking import MEASURED_ON, asking_options, load_asked, on_bench
+from watchkeeper.cli.eval_asking import MEASURED_ON, asking_options, load_asked, on_bench, result_price
 from watchkeeper.cli.eval_prompt import MARGIN, margin_of, read_prompt
 from watchkeeper.cli.eval_run import UNRESOLVED
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table, write_private
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from watchkeeper.analysis.portability import Habit
     from watchkeeper.engines.experiments.arms import Bench
     from watchkeeper.engines.experiments.migration import Cell, Migration
-    from watchkeeper.engines.experiments.results import Result
 
 _WORDS = {True: "passed", False: "blocked", None: "not resolved"}
 
@@ -59,7 +58,7 @@ def migrate(
     prompts = tuple(None if file is None else read_prompt(file) for file in (from_prompt, to_prompt))
 
     async def work(bench: Bench) -> tuple[Migration, tuple[Habit, ...]]:
-        return await _both(bench, (old, new), prompts, slice_, runs, margin, _price(settings))
+        return await _both(bench, (old, new), prompts, slice_, runs, margin, result_price(settings))
 
     found, habits = on_bench(loaded, settings, chosen, work, record=True)
     if html is not None:
@@ -85,12 +84,10 @@ async def _both(
     price: Any,
 ) -> tuple[Migration, tuple[Habit, ...]]:
     """Ask both sides at the same time, so that a slow hour is slow for both."""
-    import asyncio
-
     import msgspec
 
     from watchkeeper.analysis.portability import habits
-    from watchkeeper.engines.experiments.arms import with_prompt
+    from watchkeeper.engines.experiments.arms import together, with_prompt
     from watchkeeper.engines.experiments.migration import migration, slices_of
 
     plan = bench.plan
@@ -103,35 +100,14 @@ async def _both(
         name = f"{side}, {parameters.get('model', plan.target)}"
         draw = "" if side == "old" else "new."
         sides.append(bench(name, change, parameters=parameters, draw=draw, keep=True))
-    done = await asyncio.gather(*sides, return_exceptions=True)
-    for each in done:
-        if isinstance(each, BaseException):
-            raise each
-    before, after = done
-    names = sorted({score.name for result in before.results for score in result.scores if score.value is not None})  # type: ignore[union-attr]
+    before, after = await together(*sides)
+    names = sorted({score.name for result in before.results for score in result.scores if score.value is not None})
     schemas = any(judge.scorer.header.id == "schema" for judge in plan.judges)
     wanted = schemas or "response_format" in plan.parameters
     unfences = any(getattr(judge.scorer, "unfence", False) for judge in plan.judges)
     first = plan.cases[0] if prompts[0] is None else with_prompt(prompts[0])(plan.cases[0])
     found = habits(msgspec.json.decode(first.messages), plan.parameters, unfences)
-    return migration(before, after, slices, margin, names, price, wanted, not bench.kept), found  # type: ignore[arg-type]
-
-
-def _price(settings: Any) -> Any:
-    from watchkeeper.compose.asking import price_of
-    from watchkeeper.kinds.ports import Completion
-
-    priced = price_of(settings)
-
-    def price(result: Result) -> float | None:
-        return priced(
-            Completion(
-                output=None, calls=None, finish_reason=None, model=result.model, input_tokens=result.input_tokens,
-                output_tokens=result.output_tokens, duration_ns=result.duration_ns,
-            )
-        )  # fmt: skip
-
-    return price
+    return migration(before, after, slices, margin, names, price, wanted, not bench.kept), found
 
 
 COLUMNS = ("what", "slice", "n", "old", "new", "change (95%)", "p, adjusted", "verdict", "gate")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watchkeeper.cli.eval_properties import properties
+from watchkeeper.cli.eval_formats import formats
 from watchkeeper.cli.eval_migrate import migrate
 from watchkeeper.cli.eval_prompt import prompt
 from watchkeeper.cli.eval_publish import comment
@@ -32,6 +33,7 @@ def eval_() -> None:
 eval_.add_command(run)
 eval_.add_command(prompt)
 eval_.add_command(migrate)
+eval_.add_command(formats)
 eval_.add_command(comment)
 eval_.add_command(properties)
 eval_.add_command(status)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from watchkeeper.analysis.paired import Comparison, compare
 from watchkeeper.engines.experiments.asking import Asker
 from watchkeeper.engines.experiments.dataset import SuiteError
 from watchkeeper.engines.experiments.results import Result
-from watchkeeper.engines.experiments.runner import Plan, Runner, composition
+from watchkeeper.engines.experiments.runner import Judge, Plan, Runner, composition
 from watchkeeper.kinds.ports import Completion, ModelProvider
 from watchkeeper.records.case import Case
 from watchkeeper.records.record import Record
@@ -110,6 +110,11 @@ class Bench:
         self._price = price
 
     @property
+    def ask(self) -> ModelProvider:
+        """Whom the arms ask."""
+        return self._ask
+
+    @property
     def kept(self) -> int:
         """How many answers so far were kept from before."""
         return self._ask.told.kept if isinstance(self._ask, Asker) else 0
@@ -123,10 +128,13 @@ class Bench:
         cases: Sequence[Case] | None = None,
         draw: str = "",
         keep: bool = False,
+        ask: ModelProvider | None = None,
+        judges: tuple[Judge, ...] | None = None,
     ) -> Answers:
         """Ask one arm; raises `Unfinished` where a cap or a person ended it before every case was asked.
 
-        Arms that ask the same with the same `draw` share their answers. With `keep` the arm is recorded as a run.
+        Arms that ask the same with the same `draw` share their answers. With `keep` the arm is recorded as a run. `ask`
+        and `judges` take the place of the bench's own.
         """
         plan = self.plan
         asked = tuple(cases if cases is not None else plan.cases)
@@ -139,9 +147,10 @@ class Bench:
             cases=changed,
             parameters=given,
             draw=draw,
+            judges=plan.judges if judges is None else judges,
             manifest=composition(plan.target, given, changed, time.time_ns()),
         )
-        runner = Runner(arm, self._ask, record, time.time_ns, progress=self._progress, price=self._price)
+        runner = Runner(arm, ask or self._ask, record, time.time_ns, progress=self._progress, price=self._price)
         outcome = await runner.run(self._stopping)
         if outcome.stopped:
             why = outcome.why or "It was stopped."
@@ -151,6 +160,15 @@ class Bench:
                 outcome.ended_by == "stopped",
             )
         return Answers(name=name, results=outcome.results)
+
+
+async def together(*arms: Awaitable[Answers]) -> list[Answers]:
+    """Ask several arms at the same time, so that a slow hour is slow for all; raises what the first of them raised."""
+    done = await asyncio.gather(*arms, return_exceptions=True)
+    for each in done:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in done if isinstance(each, Answers)]
 
 
 def score_of(plan: Plan, wanted: str | None) -> str:

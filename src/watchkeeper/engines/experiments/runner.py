@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from watchkeeper.analysis import intervals
-from watchkeeper.engines.experiments.asking import Asker, CapReached, draws
+from watchkeeper.engines.experiments.asking import CapReached, draws
 from watchkeeper.engines.experiments.results import EndedBy, Outcome, Result
 from watchkeeper.kinds.ports import Completion, ModelProvider
 from watchkeeper.kinds.scorer import Mark, Scorer, Subject
@@ -30,6 +30,7 @@ from watchkeeper.records.score import Score
 
 MAX_CONCURRENCY = 256
 _KEPT_OUTPUT = 500
+Asked = Callable[[str, Mapping[str, object], str], Awaitable[Completion]]
 
 
 class Judge(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +88,8 @@ class Runner:
         done: Callable[[Result], str | None] | None = None,
     ) -> None:
         self._plan = plan
-        self._ask = provider if isinstance(provider, Asker) else None
+        # Whoever can be called is asked by draws, as an `Asker` is.
+        self._ask: Asked | None = provider if callable(provider) else None
         self._provider = provider
         self._done = done
         self._why: str | None = None

@@ -1,0 +1,104 @@
+"""The command that measures what an output format costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from watchkeeper.cli.eval_asking import MEASURED_ON, asking_options, interval, load_asked, on_bench, result_price
+from watchkeeper.cli.eval_prompt import MARGIN, SCORE, margin_of
+from watchkeeper.cli.eval_run import UNRESOLVED
+from watchkeeper.cli.options import Failure, house_options, print_json, print_table
+
+if TYPE_CHECKING:
+    from watchkeeper.engines.experiments.arms import Bench
+    from watchkeeper.engines.experiments.formats import FormatTax, Tax
+
+
+@click.command()
+@click.argument("suite", type=click.Path(path_type=Path))
+@click.option(
+    "--task", metavar="ATTR", help="An attribute of the cases that names their task; each has its own advice."
+)
+@click.option("--repeats", type=click.IntRange(1, 100), help="Answers to each case and form [the suite's].")
+@SCORE
+@MARGIN
+@asking_options
+@house_options
+def formats(
+    suite: Path,
+    task: str | None,
+    repeats: int | None,
+    data: str | None,
+    config: Path | None,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Ask SUITE as free text, in JSON mode, with a strict schema, in two passes and reasoning first; compare, by task.
+
+    Every form is compared with free text over the same cases. Exit code 0 when every task has a recommendation, 3 when
+    one is not resolved, 2 when the suite cannot be used.
+    """
+    loaded, settings = load_asked(suite, config, data)
+    margin = margin_of(loaded, chosen)
+    api = loaded.suite.target.api if loaded.suite.target is not None else "openai"
+    if api != "openai":
+        raise Failure(
+            f"`target.api` is {api!r}, and the forms are those of `response_format`. Ask through an OpenAI-style "
+            "endpoint (the gateway has one), or leave it out.",
+            "suite",
+        )
+
+    async def work(bench: Bench) -> FormatTax:
+        from watchkeeper.engines.experiments.arms import score_of
+        from watchkeeper.engines.experiments.formats import ask_forms, format_tax
+        from watchkeeper.engines.experiments.migration import slices_of
+
+        score, tasks = score_of(bench.plan, chosen["score"]), slices_of(bench.plan.cases, task)
+        answers = await ask_forms(bench, repeats or loaded.suite.repeats)
+        return format_tax(answers, tasks, score, margin, result_price(settings), not bench.kept)
+
+    found = on_bench(loaded, settings, chosen, work)
+    if as_json:
+        from watchkeeper.queries.registry import as_plain
+
+        print_json({**as_plain(found), "measured_on": MEASURED_ON})
+    else:
+        rows = [_cells(row) for row in found.rows]
+        names = (
+            "task",
+            "form",
+            "n",
+            found.score,
+            "against free text",
+            "verdict",
+            "valid",
+            "tokens out",
+            "latency s",
+            "$",
+        )
+        print_table(names, rows, "No case was answered.")
+        for each in found.advice:
+            click.echo(f"{each.task}: {each.form or 'not resolved'}. {each.sentence}")
+        failed = sum(row.failed for row in found.rows)
+        if failed:
+            click.echo(f"{failed} calls failed and have no score; their cases are left out where they did.")
+        click.echo(MEASURED_ON)
+    raise SystemExit(UNRESOLVED if any(each.form is None for each in found.advice) else 0)
+
+
+def _cells(row: Tax) -> tuple[Any, ...]:
+    return (
+        row.task,
+        row.form,
+        row.n,
+        None if row.accuracy is None else f"{row.accuracy.value:.3g}",
+        None if row.effect is None else interval(row.effect),
+        row.verdict,
+        f"{row.valid.value:.1%} ({row.valid.low:.1%} to {row.valid.high:.1%})",
+        row.output_tokens,
+        row.latency_s,
+        row.usd,
+    )
