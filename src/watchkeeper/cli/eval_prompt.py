@@ -76,13 +76,17 @@ def profile(
     It takes about as many questions as there are cases times clauses, fewer where groups can go as a whole; see them
     limited with --cap-usd. Exit code 0 when it came to its end, 2 when the suite cannot be used, 3 at a cap.
     """
-    from watchkeeper.engines.experiments.profiler import Profiler
+    from watchkeeper.analysis.clauses import clauses_of
+    from watchkeeper.engines.experiments.profiler import Profiler, most_arms
 
     loaded, settings = load_asked(suite, config, data)
     margin = margin_of(loaded, chosen)
 
     async def work(bench: Bench) -> Profile:
         text, ask = asked(bench, prompt_file)
+        arms = most_arms(len(clauses_of(text)), not chosen["no_screening"])
+        questions = arms * len(bench.plan.cases) * bench.plan.repeats
+        click.echo(f"At most {questions:,} questions: {arms} prompts, {len(bench.plan.cases):,} cases.", err=True)
         return await Profiler(text, ask, _wanted(bench, settings, margin, chosen)).profile()
 
     found = on_bench(loaded, settings, chosen, work)

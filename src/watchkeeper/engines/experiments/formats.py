@@ -7,9 +7,9 @@ one rule, and the suite's scorers judge the answer alone; an output that breaks 
 
 Every form is compared with free text over the same cases. All claims about one task, of a form being worse, better or
 within the margin, hold together at 95%: each is made at 95% corrected for the number of forms (Bonferroni). A form is
-recommended for a task if it is shown to be non-inferior there, the cheapest in tokens of those that are. Otherwise the
-task's recommendation is free text where every form is shown to be worse, and else "not resolved". Nothing is said of
-one task from another.
+recommended for a task if it is shown to be non-inferior there, the one with the fewest tokens of those that are.
+Otherwise the task's recommendation is free text where every form is shown to be worse, and else "not resolved".
+Nothing is said of one task from another.
 
 Limits: whether a format costs accuracy is disputed, and differs by model, prompt and task; that is why it is measured.
 What a grammar takes away before sampling is not seen, for log-probabilities are not asked for. A prompt that dictates
@@ -284,9 +284,11 @@ def _advised(task: str, rows: Sequence[Tax]) -> Advice:
         row for row in formed if row.verdict in ("better", "equivalent", "non-inferior") and row.failed <= free_failed
     ]
     if safe:
-        best = min(safe, key=lambda row: (_tokens(row), -row.valid.value))
+        counted = all(row.output_tokens is not None for row in safe)
+        best = min(safe, key=_tokens) if counted else safe[0]
         others = ", ".join(row.form for row in safe if row is not best)
-        told = f"{best.form!r} is shown to cost less than the margin here, and of those that are it takes fewest tokens"
+        of_those = "takes fewest tokens" if counted else "is the plainest (their tokens are not known)"
+        told = f"{best.form!r} is shown to cost less than the margin here, and of those that are it {of_those}"
         return Advice(task=task, form=best.form, sentence=f"{told}{f' (others: {others})' if others else ''}.")
     if formed and all(row.verdict == "worse" for row in formed):
         said = "Every form is shown to be worse than free text here: take free text and read its answer out."
@@ -320,7 +322,7 @@ def _average(results: Sequence[Result], of: Callable[[Result], float | None]) ->
 
 
 def _tokens(row: Tax) -> float:
-    return float("inf") if row.output_tokens is None else row.output_tokens + (row.input_tokens or 0.0)
+    return (row.output_tokens or 0.0) + (row.input_tokens or 0.0)
 
 
 def _sum(a: int | None, b: int | None) -> int | None:

@@ -182,7 +182,7 @@ def _compared(
     change, old, new = found.difference, found.mean_a, found.mean_b
     examples: tuple[str, ...] = ()
     if bad is not None:
-        change = msgspec.structs.replace(change, value=-change.value, low=-change.high, high=-change.low)
+        change = msgspec.structs.replace(change, value=0.0 - change.value, low=0.0 - change.high, high=0.0 - change.low)
         old, new = 1 - old, 1 - new
         examples = _worst(sides, bad)
     passed = True if found.verdict in ("better", "equivalent", "non-inferior") else None

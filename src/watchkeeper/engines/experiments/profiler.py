@@ -245,6 +245,12 @@ def grid(clauses: Sequence[Clause]) -> list[tuple[Clause, ...]]:
     return [group for group in (*rows, *columns) if group]
 
 
+def most_arms(clauses: int, screen: bool) -> int:
+    """How many prompts a profile asks at most: the full one twice, groups, and every clause alone."""
+    width = math.ceil(math.sqrt(clauses))
+    return 2 + clauses + (math.ceil(clauses / width) + width if screen and clauses >= FEWEST_TO_SCREEN else 0)
+
+
 def policies_of(uses: Collection[str], redacts: bool) -> tuple[str, ...]:
     """What the settings enforce, by the names that the lint knows."""
     return (*sorted(set(uses)), *(("redaction",) if redacts else ()))
