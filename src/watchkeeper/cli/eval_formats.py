@@ -10,7 +10,7 @@ import click
 from watchkeeper.cli.eval_asking import MEASURED_ON, asking_options, interval, load_asked, on_bench, result_price
 from watchkeeper.cli.eval_prompt import MARGIN, SCORE, margin_of
 from watchkeeper.cli.eval_run import UNRESOLVED
-from watchkeeper.cli.options import Failure, house_options, print_json, print_table
+from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
 
 if TYPE_CHECKING:
     from watchkeeper.engines.experiments.arms import Bench
@@ -81,7 +81,7 @@ def formats(
         )
         print_table(names, rows, "No case was answered.")
         for each in found.advice:
-            click.echo(f"{each.task}: {each.form or 'not resolved'}. {each.sentence}")
+            click.echo(plain(f"{each.task}: {each.form or 'not resolved'}. {each.sentence}"))
         failed = sum(row.failed for row in found.rows)
         if failed:
             click.echo(f"{failed} calls failed and have no score; their cases are left out where they did.")

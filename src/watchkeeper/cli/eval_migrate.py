@@ -11,7 +11,7 @@ import click
 from watchkeeper.cli.eval_asking import MEASURED_ON, asking_options, load_asked, on_bench, result_price
 from watchkeeper.cli.eval_prompt import MARGIN, margin_of, read_prompt
 from watchkeeper.cli.eval_run import UNRESOLVED
-from watchkeeper.cli.options import Failure, house_options, print_json, print_table, write_private
+from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table, write_private
 
 if TYPE_CHECKING:
     from watchkeeper.analysis.portability import Habit
@@ -148,13 +148,13 @@ def _tell(found: Migration, habits: tuple[Habit, ...]) -> None:
         click.echo("Latency is left out, for answers were kept from before: --no-cache asks anew and measures it.")
     for cell in found.changed:
         if cell.drift:
-            click.echo(f"{cell.what} in {cell.slice}: {'; '.join(cell.drift)}")
+            click.echo(plain(f"{cell.what} in {cell.slice}: {'; '.join(cell.drift)}"))
         if cell.examples:
-            click.echo(f"{cell.what} in {cell.slice}: see {', '.join(cell.examples)}")
+            click.echo(plain(f"{cell.what} in {cell.slice}: see {', '.join(cell.examples)}"))
     if found.passed is not True:
-        click.echo(f"Not shown to be non-inferior: {', '.join(found.blocking)}.")
+        click.echo(plain(f"Not shown to be non-inferior: {', '.join(found.blocking)}."))
     for habit in habits:
-        click.echo(f"{habit.kind}, {habit.place}: {habit.text!r}. {habit.why}")
+        click.echo(plain(f"{habit.kind}, {habit.place}: {habit.text!r}. {habit.why}"))
     click.echo(MEASURED_ON)
 
 

@@ -9,7 +9,7 @@ import click
 
 from watchkeeper.cli.eval_asking import MEASURED_ON, asking_options, interval, load_asked, on_bench, usd_per_token
 from watchkeeper.cli.eval_run import UNRESOLVED
-from watchkeeper.cli.options import Failure, house_options, print_json, print_table
+from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
 
 if TYPE_CHECKING:
     from watchkeeper.config import Config
@@ -284,9 +284,9 @@ def _kept(adherence: Any) -> str | None:
 
 def _tell_finds(finds: Any, texts: dict[str, str]) -> None:
     for find in finds:
-        click.echo(f"{find.kind}: {find.sentence}")
+        click.echo(f"{find.kind}: {plain(find.sentence)}")
         for name in find.clauses:
-            click.echo(f"  {name}  {_short(texts[name])}")
+            click.echo(f"  {name}  {plain(_short(texts[name]))}")
 
 
 def _tell_ruling(ruling: Ruling, as_json: bool) -> None:

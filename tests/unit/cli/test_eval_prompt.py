@@ -126,3 +126,8 @@ def test_a_target_that_fails_half_the_time_is_told_and_its_cases_are_left_out(fo
 def _id(folder: Path, text: str) -> str:
     found = json.loads(wk(folder, "lint", str(folder / "prompt.txt"), "--json").stdout)
     return str(next(clause["clause_id"] for clause in found["clauses"] if clause["text"] == text))
+
+
+def test_what_a_prompt_holds_cannot_drive_the_terminal(folder: Path) -> None:
+    (folder / "odd.txt").write_text("- Answer in at most 40 words \x1b[2J.\n- Answer in at least 90 words.\n")
+    assert "\x1b" not in wk(folder, "lint", str(folder / "odd.txt")).stdout

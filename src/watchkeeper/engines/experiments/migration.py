@@ -138,7 +138,7 @@ def slices_of(cases: Sequence[Case], attribute: str | None) -> dict[str, str]:
     if set(found.values()) == {"(none)"}:
         known = ", ".join(sorted({name for case in cases for name in case.attributes})) or "none"
         raise ValueError(f"No case has an attribute {attribute!r} to slice by. There are: {known}.")
-    return found
+    return {case: "all (so called)" if where == ALL else where for case, where in found.items()}
 
 
 def _cells(

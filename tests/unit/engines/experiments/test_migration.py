@@ -129,5 +129,7 @@ def test_an_attribute_that_no_case_has_is_an_error_that_names_those_there_are() 
     case = Case(case_id="c", dataset="d", messages="[]", attributes={"language": "de"})
     assert slices_of([case], "language") == {"c": "de"}
     assert slices_of([case], None) == {"c": "all"}
+    named = Case(case_id="c", dataset="d", messages="[]", attributes={"language": "all"})
+    assert slices_of([named], "language") == {"c": "all (so called)"}
     with pytest.raises(ValueError, match="There are: language"):
         slices_of([case], "locale")
