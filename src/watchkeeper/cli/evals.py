@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watchkeeper.cli.eval_properties import properties
 from watchkeeper.cli.eval_formats import formats
 from watchkeeper.cli.eval_migrate import migrate
 from watchkeeper.cli.eval_prompt import prompt
+from watchkeeper.cli.eval_properties import properties
 from watchkeeper.cli.eval_publish import comment
 from watchkeeper.cli.eval_run import run
 from watchkeeper.cli.eval_sides import side
