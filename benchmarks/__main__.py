@@ -13,6 +13,7 @@ FOLDER = Path(__file__).parent
 NEEDS_ARGUMENT = {
     "loop_false_trips": "the folder with recorded agent runs",
     "published_tables": "per-item data of published tables",
+    "overclaim_agreement": "marked answers",
     "support_agreement": "marked answers",
 }
 LIMIT_S = 300

@@ -62,6 +62,7 @@ PAGES = (
     "answer-origins",
     "canaries",
     "charge-once",
+    "check-the-reasons",
     "compare-honestly",
     "clients",
     "erase-and-encrypt",
@@ -196,6 +197,8 @@ EXPECTED = {
     "watchkeeper budget unset key k-7 usd": "now",
     "watchkeeper budget reconcile --older 1h": "0 settled",
     "watchkeeper drill run last_dollar": "held",
+    "watchkeeper eval overclaim reasons.jsonl --by cohort": "fake_source: 1",
+    "watchkeeper drill run overclaiming": "held",
     "watchkeeper lab overspend --target http://127.0.0.1:8787/v1 --upstream 127.0.0.1:8799 --cap-usd 0.2": "^held",
 }
 MAY_END_WITH_ONE = ("watchkeeper eval compare before.jsonl after.jsonl --margin 0.1",)
