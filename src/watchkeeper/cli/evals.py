@@ -11,6 +11,7 @@ from watchkeeper.cli.eval_formats import formats
 from watchkeeper.cli.eval_migrate import migrate
 from watchkeeper.cli.eval_prompt import prompt
 from watchkeeper.cli.eval_properties import properties
+from watchkeeper.cli.eval_behaviour import behaviour
 from watchkeeper.cli.eval_overclaim import overclaim
 from watchkeeper.cli.eval_publish import comment
 from watchkeeper.cli.eval_run import run
@@ -41,6 +42,7 @@ eval_.add_command(status)
 eval_.add_command(summarize)
 eval_.add_command(power)
 eval_.add_command(overclaim)
+eval_.add_command(behaviour)
 
 
 @eval_.command()

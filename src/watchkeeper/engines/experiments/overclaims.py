@@ -1,8 +1,8 @@
 """Reads answers with their sources out of a file, has answer and reasons judged apart, and counts them two by two.
 
 A row is an object with `output`, and as far as known `expected`, `question`, `sources` (texts, or objects with
-`document` and `text`), `inputs` (an object) and columns to sort by. A row that `eval run --out` wrote, with the marks of
-the scorer `overclaim` among its `scores`, is counted by those.
+`document` and `text`), `inputs` (an object) and columns to sort by. A row that `eval run --out` wrote, with the marks
+of the scorer `overclaim` among its `scores`, is counted by those.
 """
 
 from __future__ import annotations
