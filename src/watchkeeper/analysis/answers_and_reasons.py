@@ -5,8 +5,8 @@ unsupported reasons among all that could be judged on both sides: Wilson's inter
 items hang together. What could not be judged is counted apart and is in no rate: the rate is one of those judged, and
 `unjudged` says how many it says nothing of.
 
-Limits: cohorts are told one by one, each with its own interval at the same confidence; of twenty cohorts one is expected
-outside its interval. Whether cohorts differ is for `difference`.
+Limits: cohorts are told one by one, each with its own interval at the same confidence; of twenty cohorts one is
+expected outside its interval. Whether a cohort differs from the others is told by `apart`.
 """
 
 from __future__ import annotations

@@ -26,13 +26,13 @@ _HEADING = re.compile(r"^#{1,6}[ \t]+\S", re.MULTILINE)
 _TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*$", re.MULTILINE)
 _BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
 _HEDGE = re.compile(
-    r"\b(?:may|might|could be|perhaps|possibly|probably|likely|it seems|appears to|i think|i believe|generally|typically"
-    r"|in most cases|not (?:entirely )?(?:sure|certain)|it depends|as far as i know)\b",
+    r"\b(?:may|might|could be|perhaps|possibly|probably|likely|it seems|appears to|i think|i believe|generally"
+    r"|typically|in most cases|not (?:entirely )?(?:sure|certain)|it depends|as far as i know)\b",
     re.IGNORECASE,
 )
 _REFUSAL = re.compile(
-    r"^\W*(?:i['\u2019]m sorry|i am sorry|sorry,|i can(?:not|['\u2019]t)|i['\u2019]m (?:not able|unable)|i am (?:not able"
-    r"|unable)|i won['\u2019]t|as an ai\b|unfortunately,? i can)",
+    r"^\W*(?:i['\u2019]m sorry|i am sorry|sorry,|i can(?:not|['\u2019]t)|i['\u2019]m (?:not able|unable)|i am (?:not"
+    r" able|unable)|i won['\u2019]t|as an ai\b|unfortunately,? i can)",
     re.IGNORECASE,
 )
 _PREAMBLE = re.compile(

@@ -3,8 +3,8 @@
 An expression of numbers with + - x / and brackets, followed by an equals sign and a number, is computed exactly
 (rational numbers) and held against the number as it was written: equal within half a unit of its last written digit, or
 half a percent where it is called about (~, "approximately", the sign for about equal). A percent sign divides by a
-hundred; where it stands on the result alone, a result given as a share is forgiven too, and currency signs and thousands
-commas are read over.
+hundred; where it stands on the result alone, a result given as a share is forgiven too, and currency signs and
+thousands commas are read over.
 
 Limits: sums in words ("twelve times forty") are not seen, nor are powers, roots and units; a list of numbers with
 hyphens is no sum unless an equals sign follows.

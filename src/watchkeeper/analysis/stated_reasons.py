@@ -1,13 +1,13 @@
 """Takes an answer apart into what it answers and why it says so, with the sources that each reason cites.
 
 Two ways of writing are read. A JSON object with `answer` and `reasons` (or `reasoning`, `rationale`, `explanation`,
-`steps`, `because`: a text or a list of texts, or of objects with `text` and `cites`), and `factors` (a list of names, or
-an object of names and values). Or plain text: a line that begins with "Answer:" or "Final answer:" (or "####") is the
-answer, "Factors:" names factors, and every other sentence is a reason. Text without such a line is one answer whose
+`steps`, `because`: a text or a list of texts, or of objects with `text` and `cites`), and `factors` (a list of names,
+or an object of names and values). Or plain text: a line that begins with "Answer:" or "Final answer:" (or "####") is
+the answer, "Factors:" names factors, and every other sentence is a reason. Text without such a line is one answer whose
 sentences are its reasons too.
 
-A citation is `[3]`, `[2, 4]`, a name in brackets that has a dot, a slash, a colon, a hyphen, an underscore or a digit in
-it (`[policies/returns.md]`), `(source: NAME)` or a web address. Limits: a name in brackets that reads like a word
+A citation is `[3]`, `[2, 4]`, a name in brackets that has a dot, a slash, a colon, a hyphen, an underscore or a digit
+in it (`[policies/returns.md]`), `(source: NAME)` or a web address. Limits: a name in brackets that reads like a word
 (`[sic]`) is no citation, nor is one that follows in words ("as the handbook says").
 """
 

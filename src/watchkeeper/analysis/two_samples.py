@@ -4,9 +4,9 @@ The test is the Mann-Whitney (Wilcoxon rank sum) test in its normal approximatio
 Whitney, 1947; Lehmann, 1975); for features that are 0 and 1 on both sides Fisher's exact test. The effect is Cliff's
 delta (Cliff, 1993): how much more often a reply of B has more of it than one of A, less the reverse, -1 to 1.
 
-Where replies hang together (turns of a session), `clusters` replaces each cluster by its mean first, so that the cluster
-is the unit. Limits: the approximation holds from about eight a side; below that p is 1. It sees shifts, not a change of
-spread around the same middle.
+Where replies hang together (turns of a session), `clusters` replaces each cluster by its mean first, so that the
+cluster is the unit. Limits: the approximation holds from about eight a side; below that p is 1. It sees shifts, not a
+change of spread around the same middle.
 """
 
 from __future__ import annotations

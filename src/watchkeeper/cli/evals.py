@@ -12,6 +12,7 @@ from watchkeeper.cli.eval_migrate import migrate
 from watchkeeper.cli.eval_prompt import prompt
 from watchkeeper.cli.eval_properties import properties
 from watchkeeper.cli.eval_behaviour import behaviour
+from watchkeeper.cli.eval_map import map_
 from watchkeeper.cli.eval_overclaim import overclaim
 from watchkeeper.cli.eval_publish import comment
 from watchkeeper.cli.eval_run import run
@@ -42,6 +43,7 @@ eval_.add_command(status)
 eval_.add_command(summarize)
 eval_.add_command(power)
 eval_.add_command(overclaim)
+eval_.add_command(map_)
 eval_.add_command(behaviour)
 
 

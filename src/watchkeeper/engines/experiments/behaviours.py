@@ -3,8 +3,8 @@
 Replies come from files: what `eval run --out` wrote, what `watchkeeper export --format jsonl` wrote (recorded traffic),
 or any JSON lines with `output`. Each feature (`analysis/shape_features.py`) is compared (`analysis/two_samples.py`);
 p-values are adjusted over all features so that of those reported a share of at most `alpha` is expected to be false
-(Benjamini and Hochberg, 1995). Replies of one session, cluster or case are averaged first. What is reported is ranked by
-effect size times the weight of the consumers that read the feature (1 without any).
+(Benjamini and Hochberg, 1995). Replies of one session, cluster or case are averaged first. What is reported is ranked
+by effect size times the weight of the consumers that read the feature (1 without any).
 
 Limits: the two sides are taken as independent samples of like traffic; where the mix of questions changed, the shape
 changes with it. Features hang together, so one habit may be told by several of them.

@@ -4,8 +4,8 @@ Users are sorted by depth of use of the old version: replies, and days from thei
 most the median number of replies, "deep" are the tenth with the most replies (or who used it for at least 30 days and
 above the median), the others "regular". Stages go from opt-in to light, regular and deep users, since habits sit where
 use is deep. Each stage has the number of users at which a drop of a cohort's signal by `drop` from `baseline` would be
-seen four times in five (two independent rates, the moved against the not yet moved), and none is begun before its number
-is reached; a cohort with fewer users cannot be told apart and has to be asked.
+seen four times in five (two independent rates, the moved against the not yet moved), and none is begun before its
+number is reached; a cohort with fewer users cannot be told apart and has to be asked.
 
 Limits: users without a name are in no cohort and are counted. The signal (thumbs, kept conversations, solved without
 asking again) is yours to choose: a rate of users.
@@ -37,7 +37,7 @@ class Cohort(Record):
 
 
 class Stage(Record):
-    """One step: who moves, the share of that cohort, the users it takes to see the drop, and whether there are so many."""
+    """One step: who moves, the share of that cohort, the users it takes to see the drop, whether there are so many."""
 
     number: int
     cohort: str
@@ -121,7 +121,7 @@ def _stages(cohorts: Sequence[Cohort], needed: int, drop: float) -> tuple[Stage,
                 users_needed=needed,
                 can_tell=moved >= needed and (share == 1.0 or users - moved >= needed),
                 stop_rule=f"stop and go back when the cohort's signal is lower by {drop:g} with an interval below zero",
-                revert="route the cohort to the old version; keep it, its prompt and its judge until the last stage held",
+                revert="route the cohort to the old version; keep it, its prompt and judge until the last stage held",
             )
         )
     return tuple(found)

@@ -96,8 +96,8 @@ def test_json_paths_reach_into_lists() -> None:
 def test_a_sunset_goes_from_opt_in_to_the_deepest_users() -> None:
     used = [Told(reply=Reply(text="a"), user=f"u{n}", at_ns=k * DAY) for n in range(40) for k in range(1 + n)]
     plan = sunset([*used, Told(reply=Reply(text="a"))])
-    assert [each.cohort for each in plan.stages][0] == "whoever opts in"
-    assert [each.cohort for each in plan.stages][-1] == "deep"
+    assert plan.stages[0].cohort == "whoever opts in"
+    assert plan.stages[-1].cohort == "deep"
     assert plan.unnamed_replies == 1
     assert sum(each.users for each in plan.cohorts) == 40
     assert not any(each.can_tell for each in plan.stages)  # 40 users are too few to see the drop, and it says so
