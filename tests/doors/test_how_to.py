@@ -62,7 +62,9 @@ PAGES = (
     "answer-origins",
     "canaries",
     "charge-once",
+    "capability-map",
     "check-the-reasons",
+    "compare-behaviour",
     "compare-honestly",
     "clients",
     "erase-and-encrypt",
@@ -92,6 +94,8 @@ PAGES = (
     "watch-outcomes",
     "work-that-takes-minutes",
 )
+DRAWN = "watchkeeper eval map cells-before.jsonl --by family --by difficulty --score right --order difficulty=easy,hard"
+LOST = "watchkeeper eval map diff cells-before.jsonl cells-after.jsonl --by family --by difficulty --score right"
 EXPECTED = {
     "python desk.py": "resolve .*refund|That is settled",
     "python brief.py": "^tool_use .*A-18",
@@ -199,9 +203,21 @@ EXPECTED = {
     "watchkeeper drill run last_dollar": "held",
     "watchkeeper eval overclaim reasons.jsonl --by cohort": "fake_source: 1",
     "watchkeeper drill run overclaiming": "held",
+    "watchkeeper eval behaviour old.jsonl new.jsonl": "format.fences",
+    "watchkeeper eval behaviour old.jsonl new.jsonl --consumers consumers.toml": "ledger import: breaks",
+    "watchkeeper eval behaviour old.jsonl new.jsonl --sunset --baseline 0.8 --drop 0.1": "stage 1: 10% of whoever opts in",
+    "watchkeeper drill run behaviour_change": "held",
+    DRAWN: "dates / easy is easier than dates / hard and worse",
+    LOST: "^sums +easy .* lost",
+    "watchkeeper drill run jagged_frontier": "held",
     "watchkeeper lab overspend --target http://127.0.0.1:8787/v1 --upstream 127.0.0.1:8799 --cap-usd 0.2": "^held",
 }
-MAY_END_WITH_ONE = ("watchkeeper eval compare before.jsonl after.jsonl --margin 0.1",)
+MAY_END_WITH_ONE = (
+    "watchkeeper eval compare before.jsonl after.jsonl --margin 0.1",
+    "watchkeeper eval behaviour old.jsonl new.jsonl --consumers consumers.toml",
+    DRAWN,
+    LOST,
+)
 
 
 class Reader:
