@@ -208,7 +208,7 @@ EXPECTED = {
     "watchkeeper eval behaviour old.jsonl new.jsonl --sunset --baseline 0.8 --drop 0.1": "stage 1: 10% of whoever opts in",
     "watchkeeper drill run behaviour_change": "held",
     DRAWN: "dates / easy is easier than dates / hard and worse",
-    LOST: "^sums +easy .* lost",
+    LOST: r"^sums\s+easy\s.*\slost",
     "watchkeeper drill run jagged_frontier": "held",
     "watchkeeper lab overspend --target http://127.0.0.1:8787/v1 --upstream 127.0.0.1:8799 --cap-usd 0.2": "^held",
 }
