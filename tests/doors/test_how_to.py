@@ -94,8 +94,9 @@ PAGES = (
     "watch-outcomes",
     "work-that-takes-minutes",
 )
-DRAWN = "watchkeeper eval map cells-before.jsonl --by family --by difficulty --score right --order difficulty=easy,hard"
-LOST = "watchkeeper eval map diff cells-before.jsonl cells-after.jsonl --by family --by difficulty --score right"
+CELLS = "--by family --by difficulty --score right"
+DRAWN = f"watchkeeper eval map draw cells-before.jsonl {CELLS} --order difficulty=easy,hard"
+LOST = f"watchkeeper eval map diff cells-before.jsonl cells-after.jsonl {CELLS}"
 EXPECTED = {
     "python desk.py": "resolve .*refund|That is settled",
     "python brief.py": "^tool_use .*A-18",
@@ -205,7 +206,7 @@ EXPECTED = {
     "watchkeeper drill run overclaiming": "held",
     "watchkeeper eval behaviour old.jsonl new.jsonl": "format.fences",
     "watchkeeper eval behaviour old.jsonl new.jsonl --consumers consumers.toml": "ledger import: breaks",
-    "watchkeeper eval behaviour old.jsonl new.jsonl --sunset --baseline 0.8 --drop 0.1": "stage 1: 10% of whoever opts in",
+    "watchkeeper eval behaviour old.jsonl new.jsonl --sunset --baseline 0.8 --drop 0.1": "stage 1: 10% of",
     "watchkeeper drill run behaviour_change": "held",
     DRAWN: "dates / easy is easier than dates / hard and worse",
     LOST: r"^sums\s+easy\s.*\slost",

@@ -140,8 +140,8 @@ def diff(
 
     del data, config
     try:
-        sides = [maps.read_measured(path, by, score, item, cluster, good)[0] for path in (a, b)]
-        found = maps.changes(*sides)
+        before, after = (maps.read_measured(path, by, score, item, cluster, good)[0] for path in (a, b))
+        found = maps.changes(before, after)
     except (TableError, ValueError) as error:
         raise Failure(str(error), "map") from error
     lost = any(each.verdict == "lost" for each in found.cells)

@@ -13,7 +13,7 @@ from watchkeeper.lab.stage import Notes, Result, Stage
 scenario = "S10"
 promise = (
     "Two versions with equal eval scores and other habits of length, hedging and fences: these rank first, the regex "
-    "consumer that would break is named, and equal versions are quiet. The replies are written by the drill, not a model."
+    "consumer that would break is named, and equal versions are quiet. The replies are the drill's, no model's."
 )
 
 ITEMS, EQUAL = 120, 20
