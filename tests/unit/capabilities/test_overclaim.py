@@ -46,6 +46,20 @@ def test_passages_that_the_messages_number_are_the_sources() -> None:
     assert labels == ["supported", "miscited", "fake_source"]
 
 
+def test_without_numbered_passages_the_whole_prompt_is_the_source() -> None:
+    messages = json.dumps([{"role": "user", "content": "1. Be short.\nThe lamp is blue and small. What colour is it?"}])
+    case = Case(case_id="c", dataset="d", messages=messages, expected="blue")
+    said = ("The lamp is blue and small.\nAnswer: blue", "The lamp is blue and small [1].\nAnswer: blue")
+    marks = [Overclaim().score(Subject(kind="case", subject_id="c", output=each, case=case))[1] for each in said]
+    assert [mark.label for mark in marks] == ["supported", "fake_source"]
+
+
+def test_with_nothing_given_the_reasons_are_not_judged() -> None:
+    answer, reasons, both = Overclaim().score(Subject(kind="case", subject_id="c", output="It is blue because so."))
+    assert (answer.label, reasons.label, both.label) == ("unknown", "unknown", "unknown")
+    assert "no source" in (reasons.explanation or "")
+
+
 def test_evidence_that_cannot_be_read_is_unknown() -> None:
     marks = Overclaim().score(Subject(kind="case", subject_id="c", output="yes", evidence="{]"))
     assert {mark.label for mark in marks} == {"unknown"}

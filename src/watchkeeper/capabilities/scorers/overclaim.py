@@ -46,7 +46,7 @@ _GIVEN = frozenset({"0", "1", "2", "10", "100", "1000", "1000000"})
 _FEWEST_WORDS = 3
 _SHOWN = 120
 _PASSAGE = re.compile(
-    r"(?m)^[ \t]*(?:(?:document|source|passage)[ \t]*)?\[?(\d{1,4})[\]:.)][ \t:]*(?=\S)", re.IGNORECASE
+    r"(?im)^[ \t]*(?:\[(\d{1,4})\]|(?:document|source|passage)[ \t]*\[?(\d{1,4})\]?)[:.)]?[ \t]*(?=\S)"
 )
 
 
@@ -183,8 +183,10 @@ def _given(subject: Subject) -> _Given:
 def _passages(text: str) -> dict[str, str]:
     """The passages that a text numbers by itself, by their number."""
     marks = list(_PASSAGE.finditer(text))
-    ends = [*(each.start() for each in marks[1:]), len(text)]
-    return {mark.group(1): text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)}
+    starts = [*(each.start() for each in marks), len(text)]
+    return {
+        mark.group(1) or mark.group(2): text[mark.end() : starts[place + 1]].strip() for place, mark in enumerate(marks)
+    }
 
 
 def _message_text(messages: str) -> str:
