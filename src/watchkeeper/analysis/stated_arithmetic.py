@@ -20,7 +20,7 @@ from watchkeeper.records.record import Record
 _NUM = r"[$\u20ac\u00a3\u00a5]?\s?\d+(?:,\d{3})*(?:\.\d+)?\s?%?"
 _OPERATOR = r"[-+*/\u00d7\u00f7\u2212\u2013x]"
 _SUM = re.compile(
-    rf"(?<![\w.,])(?P<left>[(\s]*-?\s?(?:{_NUM})[\s)]*(?:{_OPERATOR}[\s(]*-?\s?(?:{_NUM})[\s)]*)+)"
+    rf"(?<![\w.,])(?P<left>(?:-(?=\())?[(\s]*-?\s?(?:{_NUM})[\s)]*(?:{_OPERATOR}[\s(]*-?\s?(?:{_NUM})[\s)]*)+)"
     rf"\s?(?P<sign>=|\u2248|~|is about|is approximately|equals)\s*"
     rf"(?P<about>about |approximately |roughly |~)?(?P<right>-?\s?{_NUM})(?![\w]|\.\d|,\d)",
     re.IGNORECASE,

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watchkeeper.cli.eval_behaviour import behaviour
 from watchkeeper.cli.eval_formats import formats
+from watchkeeper.cli.eval_map import map_
 from watchkeeper.cli.eval_migrate import migrate
+from watchkeeper.cli.eval_overclaim import overclaim
 from watchkeeper.cli.eval_prompt import prompt
 from watchkeeper.cli.eval_properties import properties
-from watchkeeper.cli.eval_behaviour import behaviour
-from watchkeeper.cli.eval_map import map_
-from watchkeeper.cli.eval_overclaim import overclaim
 from watchkeeper.cli.eval_publish import comment
 from watchkeeper.cli.eval_run import run
 from watchkeeper.cli.eval_sides import side

@@ -17,6 +17,7 @@ from watchkeeper.analysis.stated_arithmetic import sums, without_sums
         ("10 / 3 = 3.34", False),
         ("10 / 3 is about 3.34", True),
         ("7 - 9 = -2", True),
+        ("so -(598 + 268) / 2 = -433", True),
         ("1 / 0 = 7", False),
         ("20% * 50 = 10", True),
     ],

@@ -5,8 +5,8 @@ nothing is interpolated between cells, and a cell without items is unmeasured. R
 are taken together.
 
 - A cell is "passing" when its whole interval is at or above the bar, "failing" when all of it is below, else "open".
-  The intervals are widened for the number of cells (Bonferroni), so that of all calls on a map any is wrong in at most
-  `alpha`.
+  The intervals are exact (Clopper-Pearson) and widened for the number of cells (Bonferroni), so that of all calls on a
+  map any is wrong in at most `alpha`.
 - A pair "easy fails, hard passes" is two cells that differ in one column only, where the one that comes first in the
   given order has the lower rate: Fisher's exact test, adjusted (Holm) over all such pairs.
 - Between versions each cell both have is tested, paired by item where the items are the same (`analysis/paired.py`),
@@ -25,6 +25,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from watchkeeper.analysis.exact_binomial import clopper_pearson
 from watchkeeper.analysis.intervals import clustered_rate, wilson
 from watchkeeper.analysis.multiplicity import holm
 from watchkeeper.analysis.paired import compare
@@ -315,7 +316,10 @@ def _rate(answers: Sequence[Measured], confidence: float) -> Estimate:
     groups = [each.cluster or each.item for each in answers]
     if len(set(groups)) < len(answers):
         return clustered_rate([each.right for each in answers], groups, confidence=confidence)
-    return wilson(sum(each.right for each in answers), len(answers), confidence=confidence)
+    hits = sum(each.right for each in answers)
+    if hits != int(hits):
+        return wilson(hits, len(answers), confidence=confidence)
+    return clopper_pearson(int(hits), len(answers), confidence=confidence)
 
 
 def _cell(row: Row, by: Sequence[str]) -> Key:
