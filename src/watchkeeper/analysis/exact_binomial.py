@@ -13,8 +13,8 @@ def clopper_pearson(successes: int, n: int, *, confidence: float = 0.95, unit: s
     """The exact interval of Clopper and Pearson (1934): the rates that neither exact one-sided test rejects.
 
     For calls that are made from many intervals at once, each at a high confidence, where score intervals err more often
-    than they say. Limits: wider than needed at few trials; costs about 100 sums over the smaller tail. Raises ValueError
-    unless 0 <= successes <= n.
+    than they say. Limits: wider than needed at few trials; costs about 100 sums over the smaller tail. Raises
+    ValueError unless 0 <= successes <= n.
     """
     if not 0 <= successes <= n:
         raise ValueError(f"A rate needs 0 <= successes <= n, and got {successes} of {n}.")
