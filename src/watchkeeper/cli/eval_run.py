@@ -250,7 +250,7 @@ async def _run(
     from watchkeeper.compose.asking import price_of
     from watchkeeper.compose.judging import attach_judges, kin_warnings
     from watchkeeper.engines.experiments.runner import Runner
-    from watchkeeper.engines.experiments.stopping import shuffled
+    from watchkeeper.engines.experiments.stopping import shuffled_units, sizes_of
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -263,8 +263,8 @@ async def _run(
     done = None
     if chosen["stop_early"] is not None:
         gate = next(each for each in gates if each.watches(chosen["stop_early"]))
-        done = gate.early(chosen["stop_early"], plan.repeats, chosen["span"])
-        plan = msgspec.structs.replace(plan, cases=shuffled(plan.cases, plan.suite))
+        done = gate.early(chosen["stop_early"], sizes_of(plan.cases, plan.repeats), chosen["span"])
+        plan = msgspec.structs.replace(plan, cases=shuffled_units(plan.cases, plan.suite))
     async with AsyncExitStack() as stack:
         for warning in kin_warnings(plan):
             click.echo(warning, err=True)

@@ -12,6 +12,10 @@ earlier one's answer. Answers are kept as they come, so that a run that was kill
 again: what was answered is not asked a second time. What was under way when the process died is asked again, and may
 have been charged twice.
 
+A kept answer that came through a gateway is only good while the gateway composes its answers as it did then: the first
+one that is wanted is asked anew, and where another composition answers now (another route, other policies) none of that
+one's answers are used. Otherwise a run would confirm what no longer serves.
+
 Nothing is hidden: `told` counts what was asked, kept, tried again and failed, and what it cost.
 """
 
@@ -97,6 +101,12 @@ class Asker:
         self._requests = Pace(wanted.requests_per_minute, sleep=sleep) if wanted.requests_per_minute else None
         self._tokens = Pace(wanted.tokens_per_minute, sleep=sleep) if wanted.tokens_per_minute else None
         self._held_usd = 0.0
+        self._settled = asyncio.Event()
+        self._resting = 0
+        self._rested = asyncio.Event()
+        self._rested.set()
+        self._composed: dict[str, asyncio.Task[Completion]] = {}
+        self._fresh: set[str] = set()
         self._under_way: dict[str, asyncio.Future[Completion]] = {}
 
     async def complete(self, messages: str, parameters: Mapping[str, object]) -> Completion:
@@ -114,8 +124,9 @@ class Asker:
         key = self.key(messages, parameters, draw)
         kept = self._cache.get(key)
         if kept is not None:
-            self.told.kept += 1
-            return kept
+            still = await self._still(key, kept, messages, parameters)
+            if still is not None:
+                return still
         under_way = self._under_way.get(key)
         if under_way is not None:
             self.told.kept += 1
@@ -127,14 +138,50 @@ class Asker:
         plain = msgspec.json.encode(parameters, order="deterministic").decode()
         return digest("\0".join((VERSION, self._scope, self._target, plain, messages, draw)).encode("utf-8", "replace"))
 
+    async def _still(
+        self, key: str, kept: Completion, messages: str, parameters: Mapping[str, object]
+    ) -> Completion | None:
+        """What is to be answered with a kept answer at hand: it, a new one, or None where it has to be asked for.
+
+        One kept answer of each composition is asked for anew. Where that fails nothing is known, and the failure is
+        told for that question alone.
+        """
+        before = kept.composition
+        if before is None or key in self._fresh:
+            self.told.kept += 1
+            return kept
+        check = self._composed.get(before)
+        asks = check is None
+        if check is None:
+            check = self._composed[before] = asyncio.create_task(self._ask(messages, parameters))
+        try:
+            now = await asyncio.shield(check)
+        except CapReached:
+            self._composed.pop(before, None)
+            raise
+        if now.error is not None:
+            self._composed.pop(before, None)
+            return now if asks else await self._still(key, kept, messages, parameters)
+        if now.composition == before:
+            self.told.kept += 1
+            return kept
+        if not asks:
+            return None
+        self._keep(key, now)
+        return now
+
+    def _keep(self, key: str, answer: Completion) -> None:
+        assert self._cache is not None
+        self._cache.put(key, answer)
+        self._fresh.add(key)
+
     async def _ask_once(self, key: str, messages: str, parameters: Mapping[str, object]) -> Completion:
         """Ask, while others who ask the same wait for this answer."""
-        assert self._cache is not None
         answered = self._under_way[key] = asyncio.get_running_loop().create_future()
         try:
             answer = await self._ask(messages, parameters)
             if answer.error is None:
-                self._cache.put(key, answer)
+                self._keep(key, answer)
             answered.set_result(answer)
             return answer
         except BaseException as error:
@@ -145,13 +192,14 @@ class Asker:
             del self._under_way[key]
 
     async def _ask(self, messages: str, parameters: Mapping[str, object]) -> Completion:
-        most = self._hold(messages, parameters)
+        most = await self._hold(messages, parameters)
         try:
             answer = await self._persist(messages, parameters)
+            self._book(answer, most)
+            return answer
         finally:
-            self._held_usd -= most
-        self._book(answer, most)
-        return answer
+            self._held_usd = max(0.0, self._held_usd - most)
+            self._settled.set()
 
     async def _persist(self, messages: str, parameters: Mapping[str, object]) -> Completion:
         """Ask until there is an answer, or it does not help to ask again."""
@@ -167,10 +215,25 @@ class Asker:
                 self.told.failed += answer.error is not None
                 return answer
             self.told.retried += 1
-            await self._sleep(pause)
+            await self._rest(pause, hinted=answer.retry_after_s is not None)
         raise AssertionError("the last attempt returns")
 
+    async def _rest(self, pause: float, hinted: bool) -> None:
+        """Wait before another try. A pause that the provider asks for holds for everything that is asked of it."""
+        if not hinted:
+            await self._sleep(pause)
+            return
+        self._resting += 1
+        self._rested.clear()
+        try:
+            await self._sleep(pause)
+        finally:
+            self._resting -= 1
+            if not self._resting:
+                self._rested.set()
+
     async def _pace(self, messages: str) -> None:
+        await self._rested.wait()
         if self._requests is not None:
             await self._requests.wait()
         if self._tokens is not None:
@@ -184,8 +247,11 @@ class Asker:
         longest = min(self._restraint.longest_pause_s, FIRST_PAUSE_S * 2.0**attempt)
         return longest * (0.5 + self._rng.random() / 2)
 
-    def _hold(self, messages: str, parameters: Mapping[str, object]) -> float:
-        """Set the most that a question can cost aside; raises `CapReached`."""
+    async def _hold(self, messages: str, parameters: Mapping[str, object]) -> float:
+        """Set the most that a question can cost aside; raises `CapReached`.
+
+        Where it fits under the cap but for what is set aside for others, their answers are waited for: most cost less.
+        """
         cap = self._restraint.cap_usd
         if cap is None:
             return 0.0
@@ -196,10 +262,13 @@ class Asker:
                 "or nothing limits its output. Give the model a [[prices]] table and set max_tokens, or drop the cap."
             )
         most *= self._restraint.retries + 1
+        while self._held_usd > 0 and self.told.spent_usd + most <= cap < self.told.spent_usd + self._held_usd + most:
+            self._settled.clear()
+            await self._settled.wait()
         if self.told.spent_usd + self._held_usd + most > cap:
             raise CapReached(
-                f"${self.told.spent_usd:.4g} of the cap of ${cap:g} are spent and ${self._held_usd:.4g} set aside, and "
-                f"the next question may cost up to ${most:.4g}. Raise the cap, ask for fewer tokens, or ask less."
+                f"${self.told.spent_usd:.4g} of the cap of ${cap:g} are spent, and the next question may "
+                f"cost up to ${most:.4g}. Raise the cap, ask for fewer tokens, or ask less."
             )
         self._held_usd += most
         return most

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from watchkeeper.engines.experiments.compare import NotComparable, Side, compare_sides, side_of_results
@@ -39,8 +39,11 @@ class Gate(ABC):
         """Whether this gate can end a run early by a score."""
         return False
 
-    def early(self, score: str, repeats: int, span: tuple[float, float]) -> Callable[[Result], str | None]:
-        """What to tell of each result, for a score that it watches; `span` are the least and most it can be."""
+    def early(self, score: str, sizes: Mapping[str, int], span: tuple[float, float]) -> Callable[[Result], str | None]:
+        """What to tell of each result, for a score that it watches; `span` are the least and most it can be.
+
+        `sizes` says how many answers each unit (a cluster or a case) will have.
+        """
         raise ValueError(f"This gate does not watch {score!r}.")
 
 
@@ -85,10 +88,9 @@ class Floor(Gate):
         """Whether it is about this score."""
         return score == self.score
 
-    def early(self, score: str, repeats: int, span: tuple[float, float]) -> Callable[[Result], str | None]:
+    def early(self, score: str, sizes: Mapping[str, int], span: tuple[float, float]) -> Callable[[Result], str | None]:
         """Watch the score against the floor."""
-        del repeats
-        return AtLeast(score, self.floor, low=span[0], high=span[1])
+        return AtLeast(score, self.floor, sizes=sizes, low=span[0], high=span[1])
 
 
 class AgainstBaseline(Gate):
@@ -122,11 +124,11 @@ class AgainstBaseline(Gate):
         """Whether the baseline has this score."""
         return any(each.name == score for each in self._baseline.scores)
 
-    def early(self, score: str, repeats: int, span: tuple[float, float]) -> Callable[[Result], str | None]:
+    def early(self, score: str, sizes: Mapping[str, int], span: tuple[float, float]) -> Callable[[Result], str | None]:
         """Watch the differences to the baseline."""
         values: dict[str, list[float]] = {}
         for each in self._baseline.scores:
             if each.name == score and each.value is not None:
                 values.setdefault(each.subject_id, []).append(each.value)
         means = {case: sum(found) / len(found) for case, found in values.items()}
-        return Against(score, means, repeats=repeats, margin=self._margin, low=span[0], high=span[1])
+        return Against(score, means, sizes=sizes, margin=self._margin, low=span[0], high=span[1])

@@ -18,6 +18,7 @@ import msgspec
 from watchkeeper.analysis import intervals
 from watchkeeper.engines.experiments.asking import CapReached, draws
 from watchkeeper.engines.experiments.results import EndedBy, Outcome, Result
+from watchkeeper.engines.experiments.stopping import InOrder
 from watchkeeper.kinds.ports import Completion, ModelProvider
 from watchkeeper.kinds.scorer import Mark, Scorer, Subject
 from watchkeeper.records.case import Case
@@ -73,7 +74,7 @@ class Runner:
     """Runs one plan. `record` keeps each record; `progress` is told of each result; `price` says what a call cost.
 
     `provider` is asked as it is, or through an `Asker` with its cache, pace, retries and cap. `done` is told of each
-    result as well and says why the run may end early, None while it may not.
+    result as well, in the order of the plan, and says why the run may end early, None while it may not.
     """
 
     def __init__(
@@ -91,7 +92,9 @@ class Runner:
         # Whoever can be called is asked by draws, as an `Asker` is.
         self._ask: Asked | None = provider if callable(provider) else None
         self._provider = provider
-        self._done = done
+        # What may end early asks a case's reruns together; else every case is asked once before any is asked again.
+        self._places = _places(len(plan.cases), plan.repeats, together=done is not None)
+        self._done = None if done is None else InOrder(done, self._places)
         self._why: str | None = None
         self._ended_by: EndedBy = "all"
         number = draws()
@@ -119,7 +122,7 @@ class Runner:
         for case in plan.cases:
             self._record(case)
         self._record(self._experiment)
-        work = iter([(i, repeat) for repeat in range(plan.repeats) for i in range(len(plan.cases))])
+        work = iter(self._places)
         width = max(1, min(plan.concurrency, MAX_CONCURRENCY))
         workers = [asyncio.create_task(self._work(work)) for _ in range(width)]
         stop = asyncio.create_task((stopping or asyncio.Event()).wait())
@@ -152,7 +155,7 @@ class Runner:
                 self._record(score)
             if self._progress is not None:
                 self._progress(result)
-            if self._done is not None and (why := self._done(result)) is not None:
+            if self._done is not None and (why := self._done((index, repeat), result)) is not None:
                 self._end("verdict", why)
 
     def _end(self, by: EndedBy, why: str) -> None:
@@ -284,6 +287,12 @@ def _mean(values: list[float], groups: list[Hashable]) -> Estimate:
     if set(values) <= {0.0, 1.0}:
         return intervals.wilson(sum(values), len(values))
     return intervals.mean(values)
+
+
+def _places(cases: int, repeats: int, together: bool) -> list[tuple[int, int]]:
+    if together:
+        return [(index, repeat) for index in range(cases) for repeat in range(repeats)]
+    return [(index, repeat) for repeat in range(repeats) for index in range(cases)]
 
 
 async def _judge(judge: Judge, subject: Subject) -> tuple[Mark, ...]:
