@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from watchkeeper.cli.eval_live import with_live
 from watchkeeper.cli.eval_publish import publish, publish_options
 from watchkeeper.cli.eval_sources import sources_of
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table
@@ -175,6 +176,7 @@ def run_suite(
     from watchkeeper.engines.recorder.home import Home
     from watchkeeper.engines.recorder.journal import JournalFull
 
+    loaded = with_live(loaded, settings)
     plan, key = plan_of(loaded, settings, *target, chosen["concurrency"])
     home = Home(settings.data)
     unlock(settings, home)
@@ -279,7 +281,7 @@ async def asker_for(
     stack: AsyncExitStack, loaded: Loaded, plan: Plan, key: str | None, settings: Config, chosen: dict[str, Any]
 ) -> Asker:
     """The asker for a plan's target; what it holds is let go of with the stack."""
-    from watchkeeper.compose.asking import asker_of, cache_of, provider_of
+    from watchkeeper.compose.asking import asker_of, cache_of, keeps_answers, provider_of
     from watchkeeper.engines.experiments.asking import Restraint
     from watchkeeper.engines.experiments.targets import FunctionTarget
 
@@ -300,7 +302,11 @@ async def asker_for(
         cap_usd=chosen["cap_usd"],
     )
     # A function of the suite's own may be another one tomorrow under the same name: its answers are not kept.
-    cache = None if chosen["no_cache"] or own else cache_of(settings.data)
+    keeps = not chosen["no_cache"] and not own
+    if keeps and not keeps_answers(settings):
+        click.echo("No answers are kept, for the record is encrypted: a run that is killed starts over.", err=True)
+        keeps = False
+    cache = cache_of(settings.data) if keeps else None
     if cache is not None:
         stack.callback(cache.close)
     return asker_of(settings, provider, plan.target, restraint=restraint, cache=cache)
@@ -342,6 +348,9 @@ class _Progress:
 
 
 def _tell_run(outcome: Outcome, told: Any, ruled: list[Any], out: Path | None, as_json: bool) -> None:
+    from watchkeeper.engines.experiments.missing import bounds_of
+    from watchkeeper.engines.experiments.missing import told as bounds_told
+
     experiment = outcome.experiment
     if as_json:
         from watchkeeper.queries.registry import as_plain
@@ -355,6 +364,7 @@ def _tell_run(outcome: Outcome, told: Any, ruled: list[Any], out: Path | None, a
                 "ended_by": outcome.ended_by,
                 "why": outcome.why,
                 "unscored": outcome.unscored,
+                "bounds": as_plain(bounds_of(outcome)),
                 "asked": as_plain(told),
                 "gates": as_plain(ruled),
                 "out": None if out is None else str(out),
@@ -378,6 +388,8 @@ def _tell_run(outcome: Outcome, told: Any, ruled: list[Any], out: Path | None, a
         f"{experiment.cases} cases, {len(outcome.results)} answers{kept}, {experiment.errors} calls failed, "
         f"{outcome.unscored} judgments without a value (counted in no mean); all answers together cost {spent}."
     )
+    for bounds in bounds_of(outcome):
+        click.echo(bounds_told(bounds))
     for each in ruled:
         state = {True: "passed", False: "failed", None: "not resolved"}[each.passed]
         click.echo(f"{each.gate}: {state}. {each.sentence}")

@@ -1,10 +1,11 @@
-"""Reads a run to compare with: a file that `eval run --out` wrote, or the record by the experiment's id."""
+"""Reads a run to compare with: a file of `eval run --out`, an Inspect log, or the record by the experiment's id."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from watchkeeper.cli.eval_logs import is_log, side_of_log
 from watchkeeper.cli.options import Failure
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def side(word: str, config: Path | None, data: str | None) -> Side:
     from watchkeeper.engines.experiments.results import read_results
     from watchkeeper.records.score import Score
 
+    if is_log(Path(word)):
+        return side_of_log(Path(word))
     if Path(word).is_file() or word.endswith(".jsonl"):
         return side_of_results(word, read_results(Path(word)))
     rows: list[Any] = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from watchkeeper.cli.eval_logs import scores_in
 from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def summarize(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Mean, standard error and 95% interval of the scores in FILE (CSV or JSONL, gzip too), for each group.
+    """Mean, standard error and 95% interval of the scores in FILE (CSV, JSONL or Inspect log), for each group.
 
     Outcomes that are 0 or 1 get Wilson's interval, other scores Student's t, or the studentised bootstrap where they
     are skewed for their number; with --cluster, or when items repeat, it is cluster-robust. With --run, pass^k and
@@ -76,11 +77,11 @@ def summarize(
     another run over as many other items that would be found four times in five.
     """
     from watchkeeper.engines.experiments.summaries import summarize as sum_up
-    from watchkeeper.engines.experiments.tables import TableError, read_scores
+    from watchkeeper.engines.experiments.tables import TableError
 
     del data, config
     try:
-        found = sum_up(read_scores(file, columns_of(item, score, by, cluster, run, where)))
+        found = sum_up(scores_in(file, columns_of(item, score, by, cluster, run, where)))
     except TableError as error:
         raise Failure(str(error), "table") from error
     if as_json:
@@ -141,7 +142,7 @@ def compare_tables(
 ) -> int:
     """Compare two groups of a file, two files, or all pairs of groups, item by item; returns the exit code."""
     from watchkeeper.engines.experiments.contrasts import all_pairs, compare_groups, in_slices
-    from watchkeeper.engines.experiments.tables import TableError, read_scores
+    from watchkeeper.engines.experiments.tables import TableError
 
     chosen = cast("Interval", interval)
     if interval == "bootstrap" and find_spec("numpy") is None:
@@ -149,7 +150,7 @@ def compare_tables(
     names = (sides[0] or str(files[0]), sides[1] or str(files[-1]))
     try:
         if len(files) == 1 and columns.by is not None and sides == (None, None):
-            contrasts = all_pairs(read_scores(files[0], columns), margin, chosen, adjust)
+            contrasts = all_pairs(scores_in(files[0], columns), margin, chosen, adjust)
             return _tell_contrasts(contrasts, as_json)
         a, b = _sides(files, columns, sides)
         if columns.slice is not None:
@@ -292,14 +293,12 @@ def _kind(baseline: float | None, discordance: float | None, sd: float | None) -
 def _sides(
     files: Sequence[Path], columns: Columns, sides: tuple[str | None, str | None]
 ) -> tuple[list[Scored], list[Scored]]:
-    from watchkeeper.engines.experiments.tables import read_scores
-
     if len(files) == 2:
-        return read_scores(files[0], columns), read_scores(files[1], columns)
+        return scores_in(files[0], columns), scores_in(files[1], columns)
     a, b = sides
     if columns.by is None or a is None or b is None:
         raise Failure("One file is compared by a column: give --by COL --a NAME --b NAME, or name two files.")
-    rows = read_scores(files[0], columns)
+    rows = scores_in(files[0], columns)
     known = sorted({row.group for row in rows})
     for name in (a, b):
         if name not in known:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watchkeeper.cli.eval_answers import answers
 from watchkeeper.cli.eval_behaviour import behaviour
 from watchkeeper.cli.eval_formats import formats
 from watchkeeper.cli.eval_map import map_
@@ -40,6 +41,7 @@ eval_.add_command(formats)
 eval_.add_command(comment)
 eval_.add_command(properties)
 eval_.add_command(status)
+eval_.add_command(answers)
 eval_.add_command(summarize)
 eval_.add_command(power)
 eval_.add_command(overclaim)
@@ -75,7 +77,7 @@ def compare(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Compare the runs A and B, each an experiment's id or a file that `eval run --out` wrote, case by case.
+    """Compare the runs A and B, each an experiment's id, a file of `eval run --out` or an Inspect log, case by case.
 
     With --item and --score A and B are anybody's tables of scores (CSV or JSONL, gzip too), or A alone is, whose groups
     --a and --b of --by are compared; without --a and --b all pairs are, with p-values adjusted for their number. Exit

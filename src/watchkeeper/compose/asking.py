@@ -15,6 +15,7 @@ from watchkeeper.records.span import Usage
 
 if TYPE_CHECKING:
     from watchkeeper.adapters.models.posting import Posting
+    from watchkeeper.adapters.store.sqlite_answers import SQLiteAnswers
 
 Api = Literal["openai", "responses", "anthropic"]
 ANSWERS = Path("evals") / "answers.sqlite"
@@ -36,7 +37,26 @@ def provider_of(api: Api, base_url: str, key: str | None, timeout_s: float = 120
     return OpenAIHttp(base_url, key, timeout_s=timeout_s, connections=connections)
 
 
-def cache_of(data: Path) -> AnswerCache:
+def keeps_answers(config: Config) -> bool:
+    """Whether answers may be kept: not in the clear beside a record that is encrypted at rest."""
+    return config.recording.encryption == "none"
+
+
+def forget_answers(data: Path) -> int:
+    """Take away all kept answers of a data directory; says how many there were.
+
+    Whose words an answer repeats is not known, so whoever is erased takes all of them along: they can be asked again.
+    """
+    if not (data / ANSWERS).exists():
+        return 0
+    kept = cache_of(data)
+    try:
+        return kept.forget()
+    finally:
+        kept.close()
+
+
+def cache_of(data: Path) -> SQLiteAnswers:
     """The kept answers of a data directory; raises `StoreError` when they cannot be used."""
     from watchkeeper.adapters.store.sqlite_answers import SQLiteAnswers
 

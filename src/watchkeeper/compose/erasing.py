@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from watchkeeper.adapters.formats.otlp_cut import cut_logs, cut_traces
 from watchkeeper.adapters.formats.sources import sources_in
 from watchkeeper.adapters.store.sqlite_tidy import tidy
+from watchkeeper.compose.asking import forget_answers
 from watchkeeper.compose.importing import priced
 from watchkeeper.engines.jobs.forgetting import forget_work
 from watchkeeper.engines.recorder.belonging import Aliases, Circle, Whose
@@ -142,6 +143,7 @@ class Eraser:
         if note is None:
             return {"dry_run": True, "scope": whose.scope, "found": found, "damaged": plan.damaged}
         erasure = await self._carry_out(plan, circle, actor, pseudonym, cells, _hex(keys))
+        answers = await asyncio.to_thread(forget_answers, house.home.path)
         note.unlink()
         return {
             "dry_run": False,
@@ -151,6 +153,7 @@ class Eraser:
             "frames": erasure.frames,
             "payload_bytes": erasure.payload_bytes,
             "found": found,
+            "eval_answers": answers,
             "damaged": plan.damaged,
         }
 

@@ -239,6 +239,7 @@ class Spans(Record):
     service: p.ByService = None
     tool: p.ByTool = None
     operation: p.ByOperation = None
+    manifest: Annotated[str | None, Meta(description="Only calls of this composition, by its digest.")] = None
     attribute: p.ByAttribute = None
     min_cost: p.MinCost = None
     min_duration: p.MinDuration = None
@@ -254,6 +255,7 @@ class Spans(Record):
             columns=SPAN_COLUMNS,
             where=all_of(
                 equal(
+                    manifest=self.manifest,
                     model=self.model,
                     status=self.status,
                     trace_id=self.trace_id,

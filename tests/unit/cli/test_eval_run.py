@@ -140,6 +140,39 @@ def test_the_same_command_again_asks_only_what_is_not_answered(tmp_path: Path) -
         assert len(lab.calls) == 40
 
 
+def test_kept_answers_are_counted_and_can_be_forgotten(tmp_path: Path) -> None:
+    def answers(*words: str) -> dict[str, int]:
+        found: dict[str, int] = json.loads(wk(tmp_path, "eval", "answers", "--json", *words).stdout)
+        return found
+
+    with LabServer(CALM) as lab:
+        wk(tmp_path, "eval", "run", str(asked(tmp_path, lab.base_url, 5)))
+    assert answers()["answers"] == 5 and answers()["bytes"] > 0
+    assert answers("--forget", "--older-than", "1h") == answers() | {"forgotten": 0}
+    assert answers("--forget") == {"answers": 0, "bytes": 0, "forgotten": 5}
+    assert wk(tmp_path, "eval", "answers", "--older-than", "1h").exit_code == 2
+    assert wk(tmp_path, "eval", "answers", "--forget", "--older-than", "soon").exit_code == 2
+
+
+def test_beside_an_encrypted_record_no_answers_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER", "ab" * 32)
+    (tmp_path / "w.toml").write_text('[recording]\nencryption = "subject"\nmaster_key = "env:MASTER"\n')
+    with LabServer(CALM) as lab:
+        suite = asked(tmp_path, lab.base_url, 3)
+        for _ in range(2):
+            done = wk(tmp_path, "eval", "run", str(suite), "--config", str(tmp_path / "w.toml"))
+            assert done.exit_code == 0 and "No answers are kept" in done.stderr
+        assert len(lab.calls) == 6 and not (tmp_path / "data" / "evals").exists()
+
+
+def test_a_target_that_fails_half_the_time_leaves_half_open(tmp_path: Path) -> None:
+    code, told = run(tmp_path, "str(number) if number % 2 else 1 / 0", count=20)
+    assert (code, told["errors"], told["summary"]["exact"]["n"]) == (0, 10, 10)
+    (bounds,) = told["bounds"]
+    assert (bounds["missing"], bounds["low"], bounds["high"]) == (10, 0.5, 1.0)
+    assert "10 of 20 planned answers have no value" in wk(tmp_path, "eval", "run", str(tmp_path / "numbers.py")).stdout
+
+
 def test_a_cap_in_money_ends_the_run_before_it_is_passed(tmp_path: Path) -> None:
     (tmp_path / "w.toml").write_text(
         '[[prices]]\nmodel = "lab-*"\ninput_usd_per_million = 0.0\noutput_usd_per_million = 1e6\nsource = "test"\n'

@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.planted import found_in
 from watchkeeper.adapters.formats.otlp_wire import stamp
 from watchkeeper.compose import erasing as module
+from watchkeeper.compose.asking import cache_of
 from watchkeeper.compose.erasing import WrongRequest
 from watchkeeper.compose.keeping import pseudonyms_of
 from watchkeeper.compose.redacting import tokens_of
@@ -25,7 +26,7 @@ from watchkeeper.engines.recorder.home import Home
 from watchkeeper.engines.recorder.journal import Journal
 from watchkeeper.engines.recorder.rule_spec import RuleSpec
 from watchkeeper.engines.recorder.verify import prove
-from watchkeeper.kinds.ports import Put
+from watchkeeper.kinds.ports import Completion, Put
 from watchkeeper.queries.explorer import Costs, Spans, Trace
 from watchkeeper.queries.proof import Erasures
 from watchkeeper.queries.tables import record_of
@@ -184,6 +185,18 @@ async def test_after_it_the_secret_is_in_no_file_and_the_journal_holds(house: St
     assert {r["user"] for r in after.values()} == {done["pseudonym"], BOB, None}
     listed = (await house.reader.ask(Erasures())).items
     assert [(each["subject"], each["frames"]) for each in listed] == [(done["pseudonym"], done["frames"])]
+
+
+@pytest.mark.anyio
+async def test_the_kept_answers_of_evals_go_along_whoever_they_are_about(house: StoreHouse) -> None:
+    kept = cache_of(house.home.path)
+    kept.put("a", Completion(
+        output=SECRET, calls=None, finish_reason="stop", model="m", input_tokens=1, output_tokens=1, duration_ns=1,
+    ))  # fmt: skip
+    done = await house.eraser.erase(Whose(user=ALICE), "owner")
+    assert done["eval_answers"] == 1 and kept.get("a") is None
+    kept.close()
+    assert found_in(house.home.path, SECRET, ALICE) == []
 
 
 @pytest.mark.anyio

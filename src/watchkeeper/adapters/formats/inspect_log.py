@@ -363,7 +363,7 @@ def _scores(sample: Row, place: _Place, at_ns: int) -> Iterator[Score]:
         parts = value.items() if isinstance(value, dict) else (("", value),)
         for part, said in parts:
             name = f"{scorer}.{part}" if part else str(scorer)
-            number, label = _graded(said)
+            number, label = number_of(said)
             if number is None and label is None:
                 continue
             yield Score(
@@ -383,7 +383,7 @@ def _scores(sample: Row, place: _Place, at_ns: int) -> Iterator[Score]:
             )
 
 
-def _graded(value: Any) -> tuple[float | None, str | None]:
+def number_of(value: Any) -> tuple[float | None, str | None]:
     """A score's value as a number, and as the label it was given where that was one."""
     if isinstance(value, bool | int | float):
         return float(value), None

@@ -61,10 +61,14 @@ class SQLiteAnswers:
             raise StoreError(f"An answer cannot be kept in {self.path}: {error}. Free some space.") from error
 
     def forget(self, before_ns: int | None = None) -> int:
-        """Take away what was kept before a moment, or everything; says how many answers that were."""
-        if before_ns is None:
-            return self._file.execute("DELETE FROM answers").rowcount
-        return self._file.execute("DELETE FROM answers WHERE at_ns < ?", (before_ns,)).rowcount
+        """Take away what was kept before a moment, or everything; says how many answers that were.
+
+        Nothing of them is left in the file, nor in its log, unless another process is reading at that moment.
+        """
+        limit = 2**63 - 1 if before_ns is None else before_ns
+        gone = self._file.execute("DELETE FROM answers WHERE at_ns < ?", (limit,)).rowcount
+        self._file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return gone
 
     def counts(self) -> tuple[int, int]:
         """How many answers are kept, and how many bytes they take."""

@@ -8,7 +8,7 @@ import io
 import json
 import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -83,6 +83,11 @@ def rows_of(path: Path, needed: Sequence[str] = ()) -> Iterator[tuple[int, Row]]
         raise TableError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from error
     except OSError as error:
         raise TableError(f"{path} cannot be read: {error.strerror or error}. Name a CSV or JSONL file.") from error
+
+
+def rows_given(path: Path, rows: Iterable[Mapping[str, Any]], needed: Sequence[str] = ()) -> Iterator[tuple[int, Row]]:
+    """The same for rows that somebody else has read out of a file."""
+    return _checked(path, ((number, Row(row)) for number, row in enumerate(rows, 1)), needed)
 
 
 def _checked(path: Path, rows: Iterator[tuple[int, Row]], needed: Sequence[str]) -> Iterator[tuple[int, Row]]:

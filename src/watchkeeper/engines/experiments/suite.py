@@ -26,13 +26,28 @@ from watchkeeper.records.case import Case
 Answerer = Callable[[list[Any]], str | Awaitable[str]]
 
 
+class Live(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What serves: the composition that answered last, of those that answered an agent, a service or a model.
+
+    An eval that goes through the gateway is such a call too: name the agent or service whose calls are live ones.
+    """
+
+    since: str = "24h"
+    model: str | None = None
+    agent: str | None = None
+    service: str | None = None
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An OpenAI-compatible endpoint, a model and the parameters sent with each request.
+    """An endpoint, a model and the parameters sent with each request.
+
+    With `live` they are those of what serves, with its system prompt and tools; what is named here besides goes before.
 
     `api_key` names the environment variable that holds the key (`env:NAME`, or `NAME`), never the key itself.
     """
 
-    model: str
+    model: str | None = None
+    live: Live | None = None
     base_url: str | None = None
     parameters: dict[str, Any] = {}
     api_key: str | None = None
@@ -130,6 +145,7 @@ _KINDS: dict[str, type[msgspec.Struct]] = {
     "scorers": Use,
     "cases": Item,
     "target": Target,
+    "target.live": Live,
     "recorded": Recorded,
     "properties": PropertyUse,
 }
@@ -213,7 +229,7 @@ def _explain(path: Path, message: str) -> str:
     """msgspec's message as file, key and fix."""
     what, _, place = message.partition(" - at `")
     place = place.rstrip("`").removeprefix("$").lstrip(".")
-    kind = _KINDS.get(re.split(r"[.\[]", place)[0], Suite)
+    kind = _KINDS.get(place) or _KINDS.get(re.split(r"[.\[]", place)[0], Suite)
     known = [field.encode_name for field in msgspec.structs.fields(kind)]
     unknown = re.search(r"unknown field `(.+?)`", what)
     if unknown:
@@ -239,6 +255,12 @@ def _check(suite: Suite, path: Path, answer: Answerer | None) -> None:
             f"{path}: there is nobody to ask. Add `target` with base_url and model"
             + (" (a .py suite may define target(messages) -> str instead)." if path.suffix == ".py" else ".")
         )
+    target = suite.target
+    if target is not None and target.live is None and target.model is None:
+        known = ", ".join(field.encode_name for field in msgspec.structs.fields(Target))
+        raise SuiteError(f"{path}: `target.model` is missing; add it. Known keys: {known}.")
+    if target is not None and target.live is not None and (answer is not None or target.api != "openai"):
+        raise SuiteError(f"{path}: `target.live` asks the gateway as `api: openai`; drop `target()` or that `api`.")
     if answer is not None and len(inspect.signature(answer).parameters) != 1:
         raise SuiteError(f"{path}: `target` takes {inspect.signature(answer)}; expected one argument, the messages.")
     url = suite.target.base_url if suite.target else None

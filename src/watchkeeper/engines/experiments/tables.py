@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from watchkeeper.engines.experiments.rows import Row, TableError, rows_of
+from watchkeeper.engines.experiments.rows import Row, TableError, rows_given, rows_of
 from watchkeeper.records.record import Record
 
 __all__ = ["Columns", "Scored", "TableError", "read_rows", "read_scores"]
@@ -60,12 +60,16 @@ class Scored(NamedTuple):
     slice: str | None = None
 
 
-def read_scores(path: Path, columns: Columns) -> list[Scored]:
-    """The rows that `where` keeps, in order; raises `TableError` for a file, column or score that cannot be read."""
+def read_scores(path: Path, columns: Columns, rows: Iterable[Mapping[str, Any]] | None = None) -> list[Scored]:
+    """The rows that `where` keeps, in order; raises `TableError` for a file, column or score that cannot be read.
+
+    `rows` are those of a file that somebody else has read.
+    """
     found: list[Scored] = []
     words: dict[str, str] = {}
     keeps = _filters(columns.where)
-    for number, row in rows_of(path, columns.names()):
+    read = rows_of(path, columns.names()) if rows is None else rows_given(path, rows, columns.names())
+    for number, row in read:
         if not _kept(row, keeps):
             continue
         cluster = joined(row, columns.cluster)
