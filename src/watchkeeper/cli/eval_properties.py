@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watchkeeper.cli.eval_live import with_live
 from watchkeeper.cli.eval_run import asker_for, plan_of
 from watchkeeper.cli.eval_sources import sources_of
 from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
@@ -58,7 +59,7 @@ def properties(
 
     settings = load(config, data=data)
     try:
-        loaded = load_suite(suite, sources_of(config, data))
+        loaded = with_live(load_suite(suite, sources_of(config, data)), settings)
         wanted = _wanted(loaded, settings, chosen["seed"])
     except (SuiteError, ValueError) as error:
         raise Failure(str(error), "suite") from error
