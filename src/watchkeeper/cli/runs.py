@@ -9,7 +9,6 @@ import click
 
 from watchkeeper.cli.options import house_options, plain, print_json, print_table
 
-STOPS = ("deny", "hold")
 PAGE = 1000
 
 
@@ -27,7 +26,7 @@ def list_(since: str, data: str | None, config: Path | None, as_json: bool) -> N
 
     with open_door(config, data) as door:
         door.flush()
-        items = stopped_runs(door, since)
+        items = stopped(door, since)
     if as_json:
         print_json({"items": items})
         return
@@ -51,26 +50,19 @@ def resume(run: str, tenant: str, data: str | None, config: Path | None, as_json
         click.echo(f"Run {plain(run)} may go on: {answer['steps_set_aside']} steps of it count no more.")
 
 
-def stopped_runs(door: Any, since: str) -> list[dict[str, Any]]:
-    """One row for each run (or session, where calls name no run) that was stopped: its latest ruling, and how often."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+def stopped(door: Any, since: str) -> list[dict[str, Any]]:
+    """One row for each run that was stopped, the latest first."""
+    from watchkeeper.compose.stopped_runs import STOPS, stopped_runs
+
+    rulings: list[dict[str, Any]] = []
     for verdict in STOPS:
         asked = {"since": since, "verdict": verdict, "mode": "enforce", "limit": PAGE}
         items, cursor = door.ask("decisions", asked)["items"], 0
         while items:
-            for row in items:
-                name = row["run"] or row["session"]
-                if not name:
-                    continue
-                known = found.setdefault((row["tenant"] or "default", name), {"at_ns": -1, "stops": 0})
-                known["stops"] += 1
-                if row["at_ns"] > known["at_ns"]:
-                    known.update({key: row[key] for key in ("at_ns", "verdict", "reason", "sentence", "policy")})
+            rulings += items
             cursor += PAGE
             items = door.ask("decisions", {**asked, "cursor": cursor})["items"] if len(items) == PAGE else []
-    items = [{"run": run, "tenant": tenant, **row} for (tenant, run), row in found.items()]
-    items.sort(key=lambda row: -row["at_ns"])
-    return [{**row, "last": _told(row["at_ns"])} for row in items]
+    return [{**row, "last": _told(row["at_ns"])} for row in stopped_runs(rulings)]
 
 
 def _told(at_ns: int) -> str:

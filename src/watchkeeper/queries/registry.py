@@ -24,6 +24,7 @@ from watchkeeper.queries.rescues import Rescues
 from watchkeeper.queries.serving import Serving
 from watchkeeper.queries.sessions import Sessions
 from watchkeeper.queries.timespan import parse_span, parse_time
+from watchkeeper.queries.upstream_calls import UpstreamCalls
 from watchkeeper.queries.whole import FindingsOf, ScoresOf
 from watchkeeper.records.record import Record
 
@@ -33,7 +34,7 @@ _ALL: tuple[type[Any], ...] = (
     TracesNamed, Unresolved, Exported, Logs, Checkpoints, Erasures,
     Documents, Effects, RestedOn, Sources, Withdrawals,
     FirstTokens, BodyRate, KeptTraces, Thinnings, Jobs,
-    Rescues, Serving,
+    Rescues, Serving, UpstreamCalls,
 )  # fmt: skip
 
 QUESTIONS: Mapping[str, type[Any]] = {kind.name: kind for kind in _ALL}

@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 
+from watchkeeper.compose.stopped_runs import STOPS, stopped_runs
 from watchkeeper.queries import figures as key_figures
 from watchkeeper.queries.explorer import Spans, Traces, TracesNamed
 from watchkeeper.queries.filters import CALLS
 from watchkeeper.queries.fitting import Fitting
 from watchkeeper.queries.judgments import Cases, Incidents
 from watchkeeper.queries.lineage import Sources
-from watchkeeper.queries.operations import Decisions, Drops, Manifests
+from watchkeeper.queries.operations import Audits, Decisions, Drops, Manifests
 from watchkeeper.queries.outline import Outline
 from watchkeeper.queries.question import Reader
 from watchkeeper.queries.twins import TwinsOf
@@ -30,6 +31,9 @@ from watchkeeper.records.span import Span
 from watchkeeper.server.views.filters import PAGE_ROWS
 
 MAX_SPANS = 20_000
+MAX_STOPS = 1_000
+MAX_RUNS = 20
+RESUMED = "run.resumed"
 
 
 class TraceSummary(Record):
@@ -175,3 +179,30 @@ async def sources_of(reader: Reader, trace_id: str) -> list[Source]:
 async def drops(reader: Reader, asked: Drops) -> list[dict[str, Any]]:
     """The drop ledger, the latest loss first."""
     return list((await reader.ask(asked)).items)
+
+
+async def stopped(reader: Reader, since_ns: int) -> tuple[list[dict[str, Any]], int]:
+    """The runs that were stopped since a time, the latest first, each with `resumed`: the act that let it go on since.
+
+    At most `MAX_RUNS` of the latest `MAX_STOPS` rulings; and how many runs more there are.
+    """
+    rulings: list[dict[str, Any]] = []
+    for verdict in STOPS:
+        asked = Decisions(since=since_ns, verdict=verdict, mode="enforce", limit=MAX_STOPS)  # type: ignore[arg-type]
+        rulings += (await reader.ask(asked)).items
+    runs = stopped_runs(rulings)
+    acts = (await reader.ask(Audits(since=since_ns, act=RESUMED, limit=MAX_STOPS))).items if runs else ()
+    for run in runs[:MAX_RUNS]:
+        run["resumed"] = next((act for act in acts if _lets_go_on(act, run)), None)
+    return runs[:MAX_RUNS], max(len(runs) - MAX_RUNS, 0)
+
+
+def _lets_go_on(act: dict[str, Any], run: dict[str, Any]) -> bool:
+    """Whether an act let a run go on after it was stopped for the last time."""
+    try:
+        tenant = msgspec.json.decode(act["detail"] or b"{}").get("tenant")
+    except (msgspec.DecodeError, AttributeError):
+        tenant = None
+    return bool(
+        act["subject"] == f"run:{run['run'][:200]}" and tenant == run["tenant"] and act["at_ns"] >= run["at_ns"]
+    )

@@ -51,6 +51,7 @@ from watchkeeper.server.views.filters import (
 from watchkeeper.server.views.lineage import source_rows
 from watchkeeper.server.views.lists import decision_rows, drop_rows, incident_rows, kpis, page_links, trace_rows
 from watchkeeper.server.views.panel import Panel, panel_of
+from watchkeeper.server.views.runs import stopped_rows
 from watchkeeper.server.views.trace import head_of, shares_of
 from watchkeeper.server.views.waterfall import lay_out
 from watchkeeper.server.views.wording import NS_PER_S, ago, meaning, middle_id, short_id, when
@@ -64,6 +65,8 @@ NAV = (
     ("incidents", "/ui/incidents", "Incidents"),
     ("jobs", "/ui/jobs", "Jobs"),
     ("effects", "/ui/effects", "Effects"),
+    ("upstreams", "/ui/upstreams", "Upstreams"),
+    ("probes", "/ui/probes", "Probes"),
     ("documents", "/ui/documents", "Documents"),
     ("audit", "/ui/audit", "Audit"),
     ("drops", "/ui/drops", "Drops"),
@@ -186,8 +189,19 @@ class Pages:
         found, more = await lookups.decisions(self._parts.reader, asked)
         page = page_links(form, len(found), more, "Decisions")
         rows = decision_rows(found)
+        stopped, more_stopped = await lookups.stopped(self._parts.reader, form.since_ns)
         return await self._page(
-            request, "decisions.html", "decisions", form=form, problem=problem, rows=rows, page=page
+            request,
+            "decisions.html",
+            "decisions",
+            form=form,
+            problem=problem,
+            rows=rows,
+            page=page,
+            stopped=stopped_rows(stopped),
+            more_stopped=more_stopped,
+            can_resume=self._parts.runs is not None and may(request, "POST /ui/runs/resume"),
+            resumed=request.query_params.get("resumed", "")[:200],
         )
 
     async def incidents(self, request: Request) -> Response:

@@ -29,8 +29,10 @@ from watchkeeper.server.probe_api import probe_routes
 from watchkeeper.server.proof_api import ProofApi
 from watchkeeper.server.roles import guarded
 from watchkeeper.server.run_api import run_routes
+from watchkeeper.server.run_pages import RunPages
 from watchkeeper.server.searching import ExplorerPages, SearchApi
 from watchkeeper.server.statics import statics
+from watchkeeper.server.upstream_pages import UpstreamPages
 from watchkeeper.server.working import WorkPages
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ def routes_of(parts: StoreParts, pages: Pages) -> list[Route]:
         *ExplorerPages(pages, parts).routes(),
         *SearchApi(parts).routes(),
         *PeoplePages(pages, parts).routes(),
+        *UpstreamPages(pages, parts).routes(),
+        *RunPages(pages, parts).routes(),
         *pages.routes(),
         *ProofApi(parts).routes(),
         *probe_routes(parts),
