@@ -19,7 +19,11 @@ from watchkeeper.adapters.store.memory_cells import MemoryCells
 from watchkeeper.engines.gateway.key_record import Grant, read_limit
 from watchkeeper.engines.gateway.keys import Key, KeyRing
 from watchkeeper.engines.people.accounts import Accounts
-from watchkeeper.records.span import Span
+from watchkeeper.records.audit import Audit
+from watchkeeper.records.decision import Decision
+from watchkeeper.records.identity import Identity
+from watchkeeper.records.record import Record
+from watchkeeper.records.span import Happening, Span
 from watchkeeper.server.front import Front
 from watchkeeper.server.guard import GuardSettings
 from watchkeeper.server.pages import NAV
@@ -72,7 +76,7 @@ class Site:
     async def _serve(self) -> None:
         house = House(self._folder / "journal")
         await eventful_hour(house)
-        await house.record(*big_trace())
+        await house.record(*big_trace(), *outage())
         path = self._folder / "s.sock"
         settings = GuardSettings(secret=b"s" * 32)
         door = Front(nothing, nothing, path, settings, check_key=known, key_alive=lambda _: known(KEY))
@@ -91,6 +95,27 @@ class Site:
         await asyncio.gather(*tasks)
         await door.close()
         house.close()
+
+
+def outage() -> list[Record]:
+    """An upstream that was left, a call that fell over from it, and a run that was stopped."""
+    at = NOW_NS - 3_000_000 * MS
+    fell = Span(
+        trace_id="c" * 31 + "3", span_id="c" * 16, name="chat clerk", operation="chat", status="ok", revision=1,
+        start_ns=at, end_ns=at + 40 * MS, request_model="lab-backup", upstream="backup",
+        attributes={"watchkeeper.rescues": 1, "watchkeeper.rescues.fallback": 1},
+        events=(Happening(name="watchkeeper.rescue", at_ns=at + MS, attributes={
+            "kind": "fallback", "to": "backup", "reason": "upstream_unreachable"}),),
+    )  # fmt: skip
+    opened = Audit(
+        audit_id="aud_open", at_ns=at, act="upstream.open", actor="gateway", subject="first",
+        detail='{"upstream":"first","model":"lab-small","why":"5 failures in a row, the last: upstream_unreachable"}',
+    )  # fmt: skip
+    stopped = Decision(
+        decision_id="dec_loop", policy="loop", version="2", verdict="deny", reason="loop_repeat", at_ns=at,
+        sentence="Run 'run-9' called 'search' 15 times with the same result.", identity=Identity(run="run-9"),
+    )  # fmt: skip
+    return [fell, opened, stopped]
 
 
 def big_trace() -> list[Span]:
@@ -350,4 +375,28 @@ def test_times_are_local_and_keep_utc_in_the_title(browser: Any, site: Site) -> 
     shown = page.locator(".title time")
     assert "20:05:38" in shown.text_content()
     assert "11:05:38" in shown.get_attribute("title")
+    context.close()
+
+
+def test_an_outage_is_read_from_the_upstream_to_the_call_that_it_took(page: Any) -> None:
+    page.goto("/ui/upstreams")
+    row = page.get_by_role("row", name="first")
+    assert row.get_by_text("avoided").is_visible()
+    assert row.get_by_text("See that its address answers").is_visible()
+    page.get_by_role("img", name="Rescues for each call that succeeded").wait_for()
+    page.goto(f"/ui/traces/{'c' * 31}3")
+    way = page.get_by_role("region", name="On its way")
+    way.get_by_text("The call fell over to backup, because the one before it could not be reached.").wait_for()
+
+
+def test_a_list_on_a_telephone_is_read_without_pushing_it_aside(browser: Any, site: Site) -> None:
+    context = browser.new_context(base_url=site.address, viewport={"width": 390, "height": 844})
+    watched = Watched(context, site)
+    for path in ("/ui/traces", "/ui/decisions", "/ui/upstreams", "/ui/sessions", "/ui/audit", "/ui/keys"):
+        watched.page.goto(path)
+        pushed = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+        assert watched.page.evaluate(pushed) == 0, path
+    watched.page.goto("/ui/decisions")
+    assert watched.page.get_by_text("watchkeeper runs resume run-9").is_visible()
+    watched.close()
     context.close()

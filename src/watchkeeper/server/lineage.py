@@ -224,5 +224,7 @@ class LineagePages:
         form = read_form(AUDIT_CONTROLS, request.query_params, self._parts.clock_ns(), "all")
         found = (await self._parts.reader.ask(msgspec.convert(form.parameters, Audits))).items
         page = page_links(form, min(len(found), PAGE_ROWS), len(found) > PAGE_ROWS, "Acts")
-        rows = audit_rows(found[:PAGE_ROWS])
+        ring = self._parts.keys
+        names = {f"key:{key.key_id}": key.name for key in await ring.list()} if ring is not None and found else {}
+        rows = audit_rows(found[:PAGE_ROWS], names)
         return await self._pages.render(request, "audit.html", "audit", form=form, problem="", rows=rows, page=page)

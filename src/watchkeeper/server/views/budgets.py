@@ -52,7 +52,7 @@ def open_rows(open_: Sequence[Orphan]) -> list[dict[str, Any]]:
             "age_s": each.age_ns / 1e9,
             "age": duration(each.age_ns),
             "orphan": each.age_ns > _GRACE_NS or each.reserved.note is not None,
-            "note": each.reserved.note,
+            "note": _note(each.reserved.note),
             "key": each.reserved.identity.key,
             "charges": [
                 {"meter": c.meter, "unit": _unit(c.unit)[0], "amount": _scaled(c.amount, c.unit)}
@@ -127,3 +127,10 @@ def _unit(unit: str) -> tuple[str, float]:
 def _scaled(value: int, unit: str) -> float:
     scale = _unit(unit)[1]
     return value if scale == 1 else value / scale
+
+
+def _note(note: str | None) -> str | None:
+    """Why a reservation stays, for a reader; what the books say of a use that nobody told is said in words."""
+    if note is None or not note.startswith("unknown after the call"):
+        return note
+    return "nobody said how many tokens the call used, so it stays charged with what was reserved"

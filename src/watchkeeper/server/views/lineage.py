@@ -152,14 +152,17 @@ def rest_rows(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def audit_rows(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Acts as lines."""
+def audit_rows(items: Sequence[Mapping[str, Any]], names: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Acts as lines; `names` says what an id of a key is called, to stand beside it."""
+    called = names or {}
     return [
         {
             "at_ns": item["at_ns"],
             "act": visible(str(item["act"])),
             "actor": visible(str(item["actor"])),
             "subject": visible(str(item["subject"])),
+            "actor_name": visible(called.get(str(item["actor"]), "")),
+            "subject_name": visible(called.get(str(item["subject"]), "")),
             **_detail(str(item["detail"] or "")),
         }
         for item in items

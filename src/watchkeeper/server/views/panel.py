@@ -11,6 +11,7 @@ from watchkeeper.records.manifest import Manifest
 from watchkeeper.records.record import Record, Scalar, as_json
 from watchkeeper.records.score import Score
 from watchkeeper.records.span import Span, Status
+from watchkeeper.server.views.along import along
 from watchkeeper.server.views.messages import Exchange, exchange_of
 from watchkeeper.server.views.waterfall import title_of
 from watchkeeper.server.views.wording import UNKNOWN, count, duration, plain, pretty, usd
@@ -84,11 +85,12 @@ class Panel(Record):
     payloads: tuple[tuple[str, str, int], ...]
     exchange: Exchange
     problem: str = ""
+    along: tuple[str, ...] = ()
 
     @property
     def stopped(self) -> bool:
         """Whether a policy ruled against the call, so that its ruling is to be read first."""
-        return any(ruling.verdict != "allow" for ruling in self.rulings)
+        return any(ruling.verdict != "allow" and ruling.mode != "shadow" for ruling in self.rulings)
 
 
 def panel_of(
@@ -103,7 +105,7 @@ def panel_of(
     span = detail.span
     name, beside = title_of(span)
     parameters, rest = _parameters(detail.attributes)
-    rulings = tuple(ruling_of(each) for each in sorted(decisions, key=lambda each: each.verdict == "allow"))
+    rulings = tuple(ruling_of(each) for each in sorted(decisions, key=_loudness))
     message = visible(span.message or "")
     return Panel(
         trace_id=span.trace_id,
@@ -127,7 +129,13 @@ def panel_of(
         payloads=tuple((body.name, body.media, body.size_bytes) for body in span.bodies),
         exchange=exchange_of(detail.conversation),
         problem=problem,
+        along=along(span),
     )
+
+
+def _loudness(decision: Decision) -> tuple[bool, bool]:
+    """What acted comes before what was only recorded, and what stopped or changed a call before what let it go on."""
+    return decision.mode == "shadow", decision.verdict == "allow"
 
 
 def _facts(span: Span) -> list[Fact]:
@@ -185,7 +193,11 @@ def _tokens(span: Span) -> list[Fact]:
     ]
     if usage.cache_write_tokens is not None:
         facts.append(Fact(name="Written to cache", value=count(usage.cache_write_tokens)))
-    unknown = "the call was not sent" if span.status == Status.DENIED else "no price known"
+    unknown = "no price known"
+    if span.status == Status.DENIED:
+        unknown = "the call was not sent"
+    elif usage.output_tokens is None and usage.input_tokens is None:
+        unknown = "nobody said how many tokens it used"
     cost = Fact(name="Cost", value=usd(span.cost_usd), remark=visible(span.cost_source or unknown))
     return [*facts, cost]
 

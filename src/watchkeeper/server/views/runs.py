@@ -11,6 +11,9 @@ from watchkeeper.records.record import Record
 from watchkeeper.server.views.wording import count_of
 from watchkeeper.server.visible import visible
 
+BUDGETS = ("budget", "key_limits")
+"""Policies whose rulings letting a run go on does not change: what is spent stays spent."""
+
 
 class StoppedRow(Record):
     """One run that was stopped; `run` and `tenant` are as they are, for the form, and `state` says what holds now."""
@@ -26,6 +29,7 @@ class StoppedRow(Record):
     at_ns: int
     href: str
     command: str
+    by_budget: bool
     resumed_ns: int | None = None
     resumed_by: str = ""
 
@@ -51,6 +55,7 @@ def _row(run: Mapping[str, Any]) -> StoppedRow:
         at_ns=int(run["at_ns"]),
         href="/ui/decisions?" + urlencode({"run": name}),
         command=f"watchkeeper runs resume {shlex.quote(visible(name))}{more}",
+        by_budget=run.get("policy") in BUDGETS,
         resumed_ns=None if act is None else int(act["at_ns"]),
         resumed_by="" if act is None else visible(str(act["actor"])),
     )
