@@ -1,4 +1,4 @@
-"""Says in sentences what happened to a call on its way: attempts that failed, rescues, advice, a stream that was cut."""
+"""Says in sentences what happened to a call on its way: failed attempts, rescues, advice, a stream that was cut."""
 
 from __future__ import annotations
 
