@@ -392,7 +392,7 @@ def test_an_outage_is_read_from_the_upstream_to_the_call_that_it_took(page: Any)
 def test_a_list_on_a_telephone_is_read_without_pushing_it_aside(browser: Any, site: Site) -> None:
     context = browser.new_context(base_url=site.address, viewport={"width": 390, "height": 844})
     watched = Watched(context, site)
-    for path in ("/ui/traces", "/ui/decisions", "/ui/upstreams", "/ui/sessions", "/ui/audit", "/ui/keys"):
+    for path in ("/ui/traces", "/ui/decisions", "/ui/upstreams", "/ui/sessions", "/ui/audit", "/ui/keys", "/ui/people"):
         watched.page.goto(path)
         pushed = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
         assert watched.page.evaluate(pushed) == 0, path
