@@ -103,3 +103,14 @@ async def test_the_response_of_another_tenant_is_not_there(method: str, path: st
         async with scene.client.request(method, target, json=body, headers=sent) as reply:
             assert reply.status == 404, await reply.text()
         assert len(scene.upstream.heard) == heard
+
+
+@pytest.mark.parametrize("tail", ["%3Fa=b", "%23a", "%3F"])
+async def test_an_escaped_end_of_the_path_does_not_make_it_the_response_of_another(tail: str) -> None:
+    async with stage(upstream={"default": True}, require_keys=True) as scene:
+        _answer(scene.upstream)
+        secret = (await scene.keys.create("b", grant=Grant(tenant="b"))).secret
+        target = URL(f"{scene.url}/v1/responses/resp_1{tail}", encoded=True)
+        async with scene.client.get(target, headers={"x-watchkeeper-key": secret}) as reply:
+            await reply.read()
+        assert [heard.path.lower() for heard in scene.upstream.heard] == [f"/v1/responses/resp_1{tail}".lower()]

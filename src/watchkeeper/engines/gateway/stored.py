@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import quote
 
 import msgspec
 
@@ -145,7 +146,7 @@ class AsideCall(Call):
         if parts.chain.wants(Stage.REQUEST):
             ruling = await self._ask_policies(FREE, ())
             body = body if ruling.amendment is None else ruling.amendment
-        await self._pass_on(suffix, body, query_of(exchange.query, self._way))
+        await self._pass_on(quote(suffix, safe="/:@!$&'()*+,;=~%"), body, query_of(exchange.query, self._way))
 
     def _find_upstream(self, body: bytes) -> bytes:
         """Where the response lies, or what serves the model that the body names; returns the bytes to send on."""
