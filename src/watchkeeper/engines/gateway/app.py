@@ -19,7 +19,7 @@ from watchkeeper.engines.gateway.dialects import aside_of, dialect_of, wording_o
 from watchkeeper.engines.gateway.dialects.dialect import Dialect
 from watchkeeper.engines.gateway.dialects.models import PATH as MODELS
 from watchkeeper.engines.gateway.dialects.models import ModelList
-from watchkeeper.engines.gateway.dialects.responses import RESPONSES
+from watchkeeper.engines.gateway.dialects.responses import COMPACT, RESPONSES
 from watchkeeper.engines.gateway.errors import JSON_TYPE, Refusal
 from watchkeeper.engines.gateway.exchange import Abandoned, ClientGone, Exchange, Message, Receive, Send
 from watchkeeper.engines.gateway.health import Board
@@ -33,7 +33,7 @@ from watchkeeper.engines.gateway.recording import Keeper
 from watchkeeper.engines.gateway.replies import Replies
 from watchkeeper.engines.gateway.routing import Routing
 from watchkeeper.engines.gateway.settings import Credential, Settings, check, resolve_credential
-from watchkeeper.engines.gateway.stored import AsideCall, StoredCall
+from watchkeeper.engines.gateway.stored import AsideCall, CompactCall, StoredCall
 from watchkeeper.engines.gateway.upstream import Upstream
 from watchkeeper.engines.gateway.ways import Way, way_of
 from watchkeeper.engines.recorder.ledger import DropLedger
@@ -282,6 +282,8 @@ def _call(parts: Parts, exchange: Exchange, key: Key | None, dialect: Dialect | 
     """The story that a request is the beginning of."""
     if dialect is RESPONSES:
         return StoredCall(parts, exchange, key, RESPONSES, way)
+    if dialect is COMPACT:
+        return CompactCall(parts, exchange, key, COMPACT, way)
     if dialect is not None:
         return ModelCall(parts, exchange, key, dialect, way)
     about = aside_of(exchange.method, way.suffix or "")

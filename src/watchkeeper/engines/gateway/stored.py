@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import quote
 
 import msgspec
 
@@ -106,6 +107,14 @@ class StoredCall(ModelCall):
         self.logbook.attributes["watchkeeper.charged"] = "as reserved, until the response is retrieved"
 
 
+class CompactCall(StoredCall):
+    """A call of POST /v1/responses/compact: it may read a response that the provider keeps, and becomes none."""
+
+    async def _recall(self, head: Head) -> None:
+        await super()._recall(head)
+        self._stored = False
+
+
 class AsideCall(Call):
     """A call that costs nothing: about a response that is kept, about a conversation, or about how long a request is.
 
@@ -130,10 +139,14 @@ class AsideCall(Call):
         if about is not None:
             self._about = await find_for(parts, about, logbook.identity)
         body = self._find_upstream(body)
+        if body and about is None:  # a count may read an earlier response too
+            earlier = typed(read_fields(body), "previous_response_id", str, "the id of a response")
+            if earlier:
+                await find_for(parts, earlier, logbook.identity)
         if parts.chain.wants(Stage.REQUEST):
             ruling = await self._ask_policies(FREE, ())
             body = body if ruling.amendment is None else ruling.amendment
-        await self._pass_on(suffix, body, query_of(exchange.query, self._way))
+        await self._pass_on(quote(suffix, safe="/:@!$&'()*+,;=~%"), body, query_of(exchange.query, self._way))
 
     def _find_upstream(self, body: bytes) -> bytes:
         """Where the response lies, or what serves the model that the body names; returns the bytes to send on."""
