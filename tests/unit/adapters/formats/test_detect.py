@@ -174,7 +174,7 @@ def test_an_otlp_file_keeps_its_exports_whole(tmp_path: Path) -> None:
     for name, data, count in (
         ("one.binpb", export, 1),
         ("many.binpb", framed, 2),
-        ("one.gz", gzip.compress(export), 1),
+        ("one.gz", gzip.compress(export, mtime=0), 1),
     ):
         path = tmp_path / name
         path.write_bytes(data)

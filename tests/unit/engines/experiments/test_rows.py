@@ -38,7 +38,7 @@ SAME = [("a", 1.0), ("b", 0.5)]
         b'{"id": "a", "ok": true}\r{"ok": 0.5, "id": "b"}\r',
         b' [{"id": "a", "ok": 1}, {"id": "b", "ok": 0.5}]',
         gzip.compress(b"id,ok\na,1\nb,0.5\n", mtime=0),
-        gzip.compress(b"id,ok\na,1\n", mtime=0) + gzip.compress(b"b,0.5\n"),
+        gzip.compress(b"id,ok\na,1\n", mtime=0) + gzip.compress(b"b,0.5\n", mtime=0),
     ],
 )
 def test_all_these_are_one_table(tmp_path: Path, raw: bytes) -> None:
