@@ -114,3 +114,33 @@ async def test_an_escaped_end_of_the_path_does_not_make_it_the_response_of_anoth
         async with scene.client.get(target, headers={"x-watchkeeper-key": secret}) as reply:
             await reply.read()
         assert [heard.path.lower() for heard in scene.upstream.heard] == [f"/v1/responses/resp_1{tail}".lower()]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/v1/conversations/resp_1", None),
+        ("GET", "/v1/conversations/resp%5F1/items", None),
+        ("GET", "/openai/v1/conversations/resp_1/items/msg_1", None),
+        ("POST", "/v1/conversations/resp_1/items", {"items": []}),
+        ("DELETE", "/v1/conversations/resp_1", None),
+        ("POST", "/v1/responses", {**TALK, "conversation": "resp_1"}),
+        ("POST", "/v1/responses", {**TALK, "conversation": {"id": "resp_1"}}),
+        ("POST", "/v1/responses/input_tokens", {**TALK, "conversation": "resp_1"}),
+    ],
+)
+async def test_the_conversation_of_another_tenant_is_not_there(method: str, path: str, body: Any) -> None:
+    async with stage(upstream={"default": True}, require_keys=True) as scene:
+        _answer(scene.upstream)
+        mine = (await scene.keys.create("a", grant=Grant(tenant="a"))).secret
+        theirs = (await scene.keys.create("b", grant=Grant(tenant="b"))).secret
+        url = scene.url + "/v1/conversations"
+        async with scene.client.post(url, json={}, headers={"x-watchkeeper-key": mine}) as reply:
+            assert reply.status == 200
+        heard = len(scene.upstream.heard)
+        target = URL(scene.url + path, encoded=True)
+        async with scene.client.request(method, target, json=body, headers={"x-watchkeeper-key": theirs}) as reply:
+            assert reply.status == 404 and b"no conversation" in await reply.read()
+        assert len(scene.upstream.heard) == heard
+        async with scene.client.request(method, target, json=body, headers={"x-watchkeeper-key": mine}) as reply:
+            assert reply.status == 200, await reply.text()

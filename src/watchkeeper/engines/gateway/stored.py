@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from urllib.parse import quote
 
 import msgspec
 
 from watchkeeper.engines.gateway.call import FREE, Call, ModelCall
 from watchkeeper.engines.gateway.dialects.dialect import Dialect, Head, tool_steps
-from watchkeeper.engines.gateway.dialects.responses import RESPONSES, chat_call, response_id
+from watchkeeper.engines.gateway.dialects.responses import RESPONSES, chat_call, conversation_id, response_id
 from watchkeeper.engines.gateway.errors import Refusal
 from watchkeeper.engines.gateway.exchange import Exchange
 from watchkeeper.engines.gateway.identity import LONGEST, resolve
@@ -37,6 +38,7 @@ class StoredCall(ModelCall):
     """A call of POST /v1/responses: it may continue a response that the provider keeps, and may become one."""
 
     _before: Kept | None = None
+    _talk: Kept | None = None
     _stored = True
 
     async def _recall(self, head: Head) -> None:
@@ -45,10 +47,13 @@ class StoredCall(ModelCall):
         A chain of responses is one session where the caller names none, so that its loops can be seen.
         """
         self._stored = typed(head.fields, "store", bool, "true or false") is not False
+        logbook = self.logbook
+        talk = conversation_of(head.fields)
+        if talk is not None:
+            self._talk = await find_for(self.parts, talk, logbook.identity, "conversation")
         earlier = typed(head.fields, "previous_response_id", str, "the id of a response")
         if not earlier:
             return
-        logbook = self.logbook
         logbook.attributes["watchkeeper.response.previous"] = earlier[:LONGEST]
         self._before = before = await find_for(self.parts, earlier, logbook.identity)
         if before is not None and logbook.identity.session is None:
@@ -57,8 +62,9 @@ class StoredCall(ModelCall):
             logbook.identity = msgspec.structs.replace(logbook.identity, session=session, sources=sources)
 
     def _held_by(self) -> str | None:
-        """A response that is continued lies with the upstream that gave it."""
-        return None if self._before is None else self._before.upstream
+        """A response that is continued, or a conversation, lies with the upstream that gave it."""
+        held = self._before or self._talk
+        return None if held is None else held.upstream
 
     def _input_bound(self, head: Head, body: bytes, to: Route) -> int | None:
         """With what stands in the context of the earlier response, which another model would count in another way."""
@@ -126,6 +132,7 @@ class AsideCall(Call):
         super().__init__(parts, exchange, key, Operation.PASSTHROUGH)
         self.dialect, self._way, self._free = dialect, way, True
         self._about: Kept | None = None
+        self._talk: Kept | None = None
 
     async def _go(self) -> None:
         exchange, parts, logbook = self.exchange, self.parts, self.logbook
@@ -138,11 +145,18 @@ class AsideCall(Call):
         about = response_id(suffix)
         if about is not None:
             self._about = await find_for(parts, about, logbook.identity)
+        talk = conversation_id(suffix)
+        if talk is not None:
+            self._talk = await find_for(parts, talk, logbook.identity, "conversation")
         body = self._find_upstream(body)
-        if body and about is None:  # a count may read an earlier response too
-            earlier = typed(read_fields(body), "previous_response_id", str, "the id of a response")
+        if body and about is None:  # a count may read what the provider keeps too
+            fields = read_fields(body)
+            earlier = typed(fields, "previous_response_id", str, "the id of a response")
             if earlier:
                 await find_for(parts, earlier, logbook.identity)
+            spoken = conversation_of(fields)
+            if spoken is not None:
+                await find_for(parts, spoken, logbook.identity, "conversation")
         if parts.chain.wants(Stage.REQUEST):
             ruling = await self._ask_policies(FREE, ())
             body = body if ruling.amendment is None else ruling.amendment
@@ -168,6 +182,11 @@ class AsideCall(Call):
                 route = routes.find(model)
                 logbook.route(route)
                 return rewrite(body, fields, {"model": as_json(route.model)}) if route.model != model else body
+        lies = None if self._talk is None else self._talk.upstream
+        there = [spec for spec in self.parts.settings.upstreams if spec.name == lies]
+        if there:
+            logbook.spec = there[0]
+            return body
         named = exchange.headers.get(UPSTREAM_HEADER)
         logbook.spec = routes.fallback(None if named is None else named.decode("latin-1"))
         return body
@@ -176,6 +195,7 @@ class AsideCall(Call):
         """Settle the response that was asked about if this is how it ended; else its usage is none of this call's."""
         about, answer = self._about, outcome.answer
         usage = answer.usage
+        self._keep_conversation(outcome)
         ended = about is not None and about.pending and answer.response_id == about.response_id
         if about is None or not ended or usage.output_tokens is None or not await self._settles(about, answer):
             answer.usage = Usage()
@@ -195,6 +215,27 @@ class AsideCall(Call):
             self.parts.books.begin(self.parts.chain.settle(event, usage, charged), about.span_id)
         await super()._conclude(outcome)
 
+    def _keep_conversation(self, outcome: Outcome) -> None:
+        """Remember whose conversation was begun; what is kept of it is where it lies and whose it is."""
+        logbook, made = self.logbook, outcome.answer.response_id
+        begun = self.exchange.method == "POST" and self._way.suffix == "/conversations"
+        if not begun or made is None or logbook.spec is None or (outcome.http_status or 0) >= 400:
+            return
+        self.parts.replies.keep(
+            Kept(
+                response_id=made,
+                at_ns=logbook.start_ns,
+                tenant=logbook.identity.tenant,
+                session=logbook.identity.session,
+                upstream=logbook.spec.name,
+                model="",
+                request_model="",
+                trace_id=logbook.trace.trace_id,
+                span_id=logbook.span_id,
+                root=made,
+            )
+        )
+
     async def _settles(self, about: Kept, answer: Answer) -> bool:
         """Whether this call is the one that saw the response end; with the store out of reach the next one will be."""
         try:
@@ -204,27 +245,37 @@ class AsideCall(Call):
             return False
 
 
-async def find_for(parts: Parts, about: str, identity: Identity) -> Kept | None:
-    """A response by its id; raises a 404 when it is another tenant's, as if it were not there.
+def conversation_of(fields: Mapping[str, msgspec.Raw]) -> str | None:
+    """The conversation that a request goes on with: `conversation` is its id, or an object that holds it."""
+    if "conversation" not in fields:
+        return None
+    try:
+        named = msgspec.json.decode(fields["conversation"])
+    except msgspec.DecodeError:
+        return None
+    found = named.get("id") if isinstance(named, dict) else named
+    return found if isinstance(found, str) and found else None
+
+
+async def find_for(parts: Parts, about: str, identity: Identity, what: str = "response") -> Kept | None:
+    """A response or a conversation by its id; raises a 404 when it is another tenant's, as if it were not there.
 
     With the store out of reach it is not known whose it is: where keys tell tenants apart that is a 503.
     """
     try:
         kept = await parts.replies.find(about)
     except Exception as error:
-        _log.exception("it could not be looked up whose response %s is", about[:100])
+        _log.exception("it could not be looked up whose %s %s is", what, about[:100])
         if not parts.settings.require_keys:
             return None
         raise Refusal(
             503,
             "responses_unknown",
-            "The gateway cannot look up whose response this is, because its store does not answer. Try again.",
+            f"The gateway cannot look up whose {what} this is, because its store does not answer. Try again.",
             kind="unavailable",
         ) from error
     if kept is not None and kept.tenant != identity.tenant:
-        raise Refusal(
-            404, "response_not_found", f"There is no response {about[:100]!r} for this key.", kind="not_found"
-        )
+        raise Refusal(404, f"{what}_not_found", f"There is no {what} {about[:100]!r} for this key.", kind="not_found")
     return kept
 
 

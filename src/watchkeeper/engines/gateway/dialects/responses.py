@@ -33,7 +33,7 @@ CLIENT_TOOL_TOKENS = 2_000
 
 COUNT = "/responses/input_tokens"
 _ONE = re.compile(r"/responses/([^/]+)(?:/cancel|/input_items)?\Z")
-_CONVERSATION = re.compile(r"/conversations(?:/[^/]+(?:/items(?:/[^/]+)?)?)?\Z")
+_CONVERSATION = re.compile(r"/conversations(?:/([^/]+)(?:/items(?:/[^/]+)?)?)?\Z")
 _CALLS = (b'_call"', b'_call_output"')
 _ELSEWHERE = ("conversation", "prompt")
 _SIZELESS = re.compile(rb'"type"\s*:\s*"(?:input_file|item_reference|compaction)"|"file_id"\s*:\s*"')
@@ -167,6 +167,12 @@ def response_id(suffix: str) -> str | None:
     """The id in a path about one response (`/responses/ID`, `/responses/ID/cancel`), None in any other."""
     named = _ONE.match(suffix)
     return None if named is None or suffix in (COMPACT.path, COUNT) else unquote(named.group(1))
+
+
+def conversation_id(suffix: str) -> str | None:
+    """The id in a path about one conversation (`/conversations/ID`, `/conversations/ID/items`), None in any other."""
+    named = _CONVERSATION.match(suffix)
+    return None if named is None or named.group(1) is None else unquote(named.group(1))
 
 
 def is_free(method: str, suffix: str) -> bool:
