@@ -131,9 +131,9 @@ EXPECTED = {
     ),
     "watchkeeper eval power --effect 0.03 --baseline 0.82": "2,402 items a side",
     "watchkeeper eval power --effect 0.03 --discordance 0.10": "870 items",
+    "watchkeeper eval properties loans.py --cases found.jsonl": "any name .*broken.*sensitive",
     "python peek.py": "better|non-inferior",
     "watchkeeper drill run not_resolved": "held",
-    "watchkeeper eval properties loans.py": r"other people.s names\s+holds",
     "watchkeeper judge audit judgments.csv": "length bias",
     "watchkeeper judge estimate scored.csv --item id --score judge --label people --by version": "the judge's bias",
     "watchkeeper key create ada --tenant shop --user ada --expires 90d": "^wk-",
@@ -218,6 +218,7 @@ MAY_END_WITH_ONE = (
     "watchkeeper eval behaviour old.jsonl new.jsonl --consumers consumers.toml",
     DRAWN,
     LOST,
+    "watchkeeper eval properties loans.py --cases found.jsonl",
 )
 
 

@@ -1,4 +1,4 @@
-"""The command that checks a suite's properties over generated variants of its cases."""
+"""The command that looks for answers which break a suite's properties."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watchkeeper.cli.eval_live import with_live
-from watchkeeper.cli.eval_run import asker_for, plan_of
+from watchkeeper.cli.eval_run import STOPPED, UNRESOLVED, asker_for, plan_of, run_loop
 from watchkeeper.cli.eval_sources import sources_of
-from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
+from watchkeeper.cli.options import Failure, house_options, print_json, print_table
 
 if TYPE_CHECKING:
     from watchkeeper.config import Config
-    from watchkeeper.engines.experiments.properties import Checked, Property
+    from watchkeeper.engines.experiments.properties import Claim, Found
     from watchkeeper.engines.experiments.suite import Loaded
 
 
@@ -24,174 +24,159 @@ if TYPE_CHECKING:
 @click.argument("suite", type=click.Path(path_type=Path))
 @click.option("--target", metavar="URL", help="Ask this endpoint instead of the suite's own.")
 @click.option("--model", help="Ask this model instead of the suite's own.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, help="Cases at a time.")
+@click.option("--inputs", type=click.IntRange(1, 100_000), default=500, show_default=True, help="Inputs a property.")
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Makes the variants: the same seed, the same ones."
+    "--tries", type=click.IntRange(0, 10_000), default=150, show_default=True, help="Tries to shrink one finding."
 )
 @click.option(
-    "--reruns", type=click.IntRange(1, 1000), default=20, show_default=True, help="Reruns of each counterexample."
+    "--reruns", type=click.IntRange(1, 1_000), default=10, show_default=True, help="How often a finding is asked again."
 )
-@click.option("--shown", type=click.IntRange(0, 100), default=3, show_default=True, help="Counterexamples to shrink.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides which inputs are generated.")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, help="Calls at a time.")
+@click.option("--requests-per-minute", type=click.FloatRange(0, min_open=True), help="Ask no faster than this.")
+@click.option("--tokens-per-minute", type=click.FloatRange(0, min_open=True), help="Use no more tokens than this.")
+@click.option(
+    "--retries", type=click.IntRange(0, 20), default=2, show_default=True, help="Tries after a first failure."
+)
 @click.option("--cap-usd", type=click.FloatRange(0), help="Stop before more than this could be spent.")
 @click.option("--no-cache", is_flag=True, help="Ask everything anew, and keep no answers.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the counterexamples as cases, one JSON line each.")
+@click.option("--cases", type=click.Path(path_type=Path), help="Write the counterexamples as cases of a suite.")
 @house_options
 def properties(
     suite: Path,
     target: str | None,
     model: str | None,
-    out: Path | None,
+    cases: Path | None,
     data: str | None,
     config: Path | None,
     as_json: bool,
     **chosen: Any,
 ) -> None:
-    """Check the properties of SUITE: does the answer stay when only typing or names change?
+    """Look for answers that break the `properties` of SUITE, and say how often they do.
 
-    Each case is asked twice and its variant once; what goes beyond the system's own flicker is a violation. Exit code 0
-    when all properties hold, 1 when one is violated, 3 when the evidence does not say, 2 when the suite cannot be used.
+    Each violation rate has an interval; a counterexample is made small and asked again. Answers are kept, so the same
+    command after a stop goes on where it was.
+
+    Exit code 0 when all properties hold; 1 when one is broken; 2 when the suite cannot be used; 3 when one could not be
+    resolved; 130 when stopped by Ctrl-C. A Python suite is a program and is run as one.
     """
     from watchkeeper.config import load
-    from watchkeeper.engines.experiments.asking import CapReached
     from watchkeeper.engines.experiments.dataset import SuiteError
     from watchkeeper.engines.experiments.suite import load_suite
-    from watchkeeper.queries.registry import as_plain
 
     settings = load(config, data=data)
     try:
         loaded = with_live(load_suite(suite, sources_of(config, data)), settings)
-        wanted = _wanted(loaded, settings, chosen["seed"])
-    except (SuiteError, ValueError) as error:
+        if not loaded.suite.properties:
+            raise Failure(f"{suite}: has no `properties`. Add some; docs/how-to/properties.md shows how.", "suite")
+        claims = claims_of(loaded, settings)
+        found, told, stopped = run_loop(_look(loaded, claims, settings, (target, model), chosen))
+    except SuiteError as error:
         raise Failure(str(error), "suite") from error
-    try:
-        found, told = asyncio.run(_check(loaded, settings, (target, model), wanted, chosen))
-    except CapReached as error:
-        raise Failure(str(error), "cap") from error
-    if out is not None:
-        _write(out, loaded, found)
-    if as_json:
-        print_json({"suite": loaded.suite.name, "properties": as_plain(found), "asked": as_plain(told)})
-    else:
-        _tell(found)
-    verdicts = {each.verdict for each in found}
-    raise SystemExit(1 if "violated" in verdicts else 3 if "not resolved" in verdicts else 0)
+    if cases is not None:
+        _write_cases(cases, found, loaded)
+    _tell(found, told, as_json)
+    if stopped:
+        raise SystemExit(STOPPED)
+    rulings = {each.ruling for each in found}
+    raise SystemExit(1 if "broken" in rulings else UNRESOLVED if "not resolved" in rulings else 0)
 
 
-def _wanted(loaded: Loaded, settings: Config, seed: int) -> list[Property]:
-    """The properties with their pairs; raises `Failure` where a suite has none, or a generator makes nothing."""
-    from random import Random
+def claims_of(loaded: Loaded, settings: Config) -> list[Claim]:
+    """The properties of a suite with their generators and scorers; raises `ConfigError` for unknown ones."""
+    import msgspec
 
     from watchkeeper.compose.discovery import build
     from watchkeeper.config import Capability
-    from watchkeeper.engines.experiments.properties import Property
-    from watchkeeper.kinds.variant import PARENT
+    from watchkeeper.engines.experiments.properties import Claim
 
-    if not loaded.suite.properties:
-        raise Failure(
-            f"{loaded.path}: the suite has no `properties`. Add properties: [{{use: perturb}}, {{use: names}}]",
-            "suite",
-        )
-    by_id = {case.case_id: case for case in loaded.cases}
-    found = []
-    for use in loaded.suite.properties:
-        generator = build("generators", Capability(use=use.use, parameters=use.parameters), settings)
-        name = use.name or f"{use.use} {use.relation}"
-        firsts: dict[str, Any] = {}
-        for made in generator.generate(loaded.cases, Random(f"{seed} {name}")):
-            firsts.setdefault(str(made.attributes.get(PARENT)), made)
-        if not firsts:
-            raise Failure(
-                f"{loaded.path}: the generator {use.use!r} makes no variant of any case; see its page.", "suite"
-            )
-        pairs = tuple((by_id[parent], made) for parent, made in firsts.items())
-        found.append(Property(name=name, relation=use.relation, pairs=pairs, tolerance=use.tolerance))
-    return found
+    named = msgspec.structs.replace(settings, file=str(loaded.path))
+    made = []
+    for each in loaded.suite.properties:
+        generator = scorer = None
+        if each.under is not None:
+            generator = build("generators", Capability(use=each.under, parameters=each.parameters), named)
+        if each.scorer is not None:
+            scorer = build("scorers", Capability(use=each.scorer, parameters=each.scorer_parameters), named)
+        made.append(Claim(property=each, generator=generator, scorer=scorer))
+    return made
 
 
-async def _check(
+async def _look(
     loaded: Loaded,
+    claims: list[Claim],
     settings: Config,
     target: tuple[str | None, str | None],
-    wanted: list[Property],
     chosen: dict[str, Any],
-) -> tuple[list[Checked], Any]:
-    import sys
+) -> tuple[list[Found], Any, bool]:
+    import signal
 
-    from rich.console import Console
-    from rich.progress import Progress
+    from watchkeeper.engines.experiments.properties import Budget, Properties
 
-    from watchkeeper.engines.experiments.properties import check
-
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stopping.set)
     plan, key = plan_of(loaded, settings, *target, chosen["concurrency"])
+    budget = Budget(
+        inputs=chosen["inputs"], tries=chosen["tries"], reruns=chosen["reruns"], concurrency=chosen["concurrency"]
+    )
+    found: list[Found] = []
     async with AsyncExitStack() as stack:
-        asked = {**chosen, "requests_per_minute": None, "tokens_per_minute": None, "retries": 2}
-        ask = await asker_for(stack, loaded, plan, key, settings, asked)
-        bar = stack.enter_context(
-            Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
-        )
-        found = []
-        for each in wanted:
-            task = bar.add_task(each.name, total=len(each.pairs))
-            found.append(
-                await check(
-                    each,
-                    ask,
-                    plan.parameters,
-                    reruns=chosen["reruns"],
-                    shown=chosen["shown"],
-                    concurrency=chosen["concurrency"],
-                    progress=lambda task=task: bar.advance(task),  # type: ignore[misc]
-                )
-            )
-        return found, ask.told
+        ask = await asker_for(stack, loaded, plan, key, settings, chosen)
+        look = Properties(ask, plan.parameters, budget, chosen["seed"])
+        for claim in claims:
+            click.echo(f"looking: {claim.property.name}", err=True)
+            found.append(await look.look(claim, loaded.cases, stopping))
+            if stopping.is_set():
+                break
+        return found, ask.told, stopping.is_set()
 
 
-def _write(out: Path, loaded: Loaded, found: list[Checked]) -> None:
-    """The counterexamples as cases with what their parents expect, so that they can be added to a dataset."""
-    import msgspec
-
-    from watchkeeper.kinds.variant import with_text
+def _write_cases(path: Path, found: list[Found], loaded: Loaded) -> None:
+    from watchkeeper.cli.options import write_private
+    from watchkeeper.engines.experiments.properties import cases_from
+    from watchkeeper.records.ids import digest
     from watchkeeper.records.record import as_json
 
-    by_id = {case.case_id: case for case in loaded.cases}
-    lines = []
-    for each in found:
-        for number, pair in enumerate(each.counterexamples):
-            case = by_id[pair.case_id]
-            made = msgspec.structs.replace(
-                case,
-                case_id=f"{case.case_id}~{each.name.replace(' ', '-')}-{number}",
-                messages=with_text(case, pair.variant),
-                origin=f"property:{each.name}",
-                cluster=case.cluster or case.case_id,
-            )
-            lines.append(as_json(made) + b"\n")
+    kept = cases_from(found, loaded.cases, lambda words: f"counterexamples/{digest(words.encode())[:16]}")
     try:
-        out.write_bytes(b"".join(lines))
+        write_private(path, b"".join(as_json(_filled(case)) + b"\n" for case in kept))
     except OSError as error:
-        raise Failure(f"{out} cannot be written: {error.strerror}.") from error
+        raise Failure(f"{path} cannot be written: {error.strerror}. Name another file.") from error
 
 
-def _tell(found: list[Checked]) -> None:
+def _filled(case: Any) -> dict[str, Any]:
+    from watchkeeper.queries.registry import as_plain
+
+    return {name: value for name, value in as_plain(case).items() if value not in (None, [], ())}
+
+
+def _tell(found: list[Found], told: Any, as_json: bool) -> None:
+    if as_json:
+        from watchkeeper.queries.registry import as_plain
+
+        print_json({"properties": as_plain(found), "asked": as_plain(told)})
+        return
     rows = [
         (
             each.name,
-            each.verdict,
-            f"{each.violations.value:.1%}",
-            f"{each.flicker.value:.1%}",
-            f"{each.excess.value:+.1%} ({each.excess.low:+.1%} to {each.excess.high:+.1%})",
-            each.pairs,
-            each.unanswered,
+            each.ruling,
+            f"{each.violations} of {each.inputs}",
+            f"{each.rate.value:.3g} ({each.rate.low:.3g} to {each.rate.high:.3g})",
+            f"{each.allowed:g}",
+            each.cause or "",
         )
         for each in found
     ]
-    print_table(("property", "verdict", "violations", "flicker", "excess (95%)", "pairs", "unanswered"), rows, "")
+    print_table(("property", "ruling", "violations", "rate (95%)", "allowed", "cause"), rows, "Nothing was looked at.")
     for each in found:
-        for pair in each.counterexamples:
-            rate = pair.rate
+        for example in each.counterexamples:
+            click.echo(f"{each.name}: {example.why}")
+            click.echo(f"  {example.messages}" + (f"\n  {example.changed}" if example.changed else ""))
+            again = example.rate
             click.echo(
-                f"\n{each.name}, case {plain(pair.case_id)}: broken in {rate.value:.0%} of {rate.n} reruns "
-                f"({rate.low:.0%} to {rate.high:.0%})"
+                f"  asked again {again.n} times it broke in {again.value:.0%} ({again.low:.0%} to {again.high:.0%})"
             )
-            click.echo(f"  {plain(pair.text)}\n    -> {plain(pair.answer)}")
-            click.echo(f"  {plain(pair.variant)}\n    -> {plain(pair.variant_answer)}")
+        if each.errors:
+            click.echo(f"{each.name}: {each.errors} inputs got no answer and are in no rate.")
+        if each.stopped:
+            click.echo(f"{each.name}: ended early. {each.stopped}")

@@ -90,6 +90,8 @@ def run(
         gates = gates_of(chosen, loaded.suite.margin, config, data)
     except (SuiteError, ValueError) as error:
         raise Failure(str(error), "suite") from error
+    if not loaded.suite.scorers:
+        raise Failure(f"{suite}: has no scorers. Add some, or run: watchkeeper eval properties {suite}", "suite")
     try:
         outcome, told, ruled = run_suite(
             loaded, settings, gates, (target, model), {**chosen, "concurrency": concurrency}

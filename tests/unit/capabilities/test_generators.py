@@ -1,9 +1,9 @@
-"""Every row of the generators' tables: a message in, variants out, and what was changed where."""
+"""Every generator does what each row of its table says, gives the same for the same source, and names the parent."""
 
 from __future__ import annotations
 
-import importlib
 import json
+import re
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,45 +12,73 @@ import msgspec
 import pytest
 import yaml
 
-from watchkeeper.analysis.splices import spliced
+from watchkeeper.compose.discovery import discover
 from watchkeeper.kinds.generator import Generator
-from watchkeeper.kinds.variant import PARENT, last_text, splices_of
 from watchkeeper.records.case import Case
 
-CASES = Path(__file__).parents[2] / "cases" / "generators"
+TABLES = Path(__file__).parents[2] / "cases" / "generators"
+KNOWN = discover("generators")
 ROWS = [
     pytest.param(path.stem, row, id=f"{path.stem}: {row['name']}")
-    for path in sorted(CASES.glob("*.yaml"))
+    for path in sorted(TABLES.glob("*.yaml"))
     for row in yaml.safe_load(path.read_text(encoding="utf-8"))
 ]
 
 
-def made(stem: str, row: dict[str, Any], seed: int = 1) -> tuple[Case, list[Case]]:
-    """The row's case and its variants."""
-    module = importlib.import_module(f"watchkeeper.capabilities.generators.{stem}")
-    (kind,) = [
-        each
-        for name, each in vars(module).items()
-        if isinstance(each, type) and each.__module__ == module.__name__ and not name.startswith("_")
-    ]
-    generator: Generator = msgspec.convert(row.get("with", {}), kind)
-    content = row.get("content", row.get("text"))
-    messages = json.dumps([{"role": "system", "content": "Be brief."}, {"role": "user", "content": content}])
-    case = Case(case_id="c", dataset="d", messages=messages, expected="yes")
-    return case, list(generator.generate([case], Random(seed)))
+def case(text: str) -> Case:
+    system = {"role": "system", "content": "You are the desk."}
+    return Case(case_id="d/1", dataset="d", messages=json.dumps([system, {"role": "user", "content": text}]))
+
+
+def made(stem: str, parameters: dict[str, Any], text: str, seed: int = 7) -> list[Case]:
+    return list(msgspec.convert(parameters, KNOWN[stem]).generate([case(text)], Random(seed)))
 
 
 @pytest.mark.parametrize(("stem", "row"), ROWS)
-def test_the_variants_are_the_expected_ones(stem: str, row: dict[str, Any]) -> None:
-    case, variants = made(stem, row)
-    assert len(variants) == row["variants"]
-    texts = [last_text(each) or "" for each in variants]
-    for each, text in zip(variants, texts, strict=True):
-        assert text != row["text"] and all(words in text for words in row.get("never", []))
-        assert spliced(row["text"], splices_of(each)) == text
-        assert {splice.kind for splice in splices_of(each)} <= set(row["kinds"])
-        assert (each.attributes[PARENT], each.expected, each.cluster) == ("c", "yes", "c")
-        assert json.loads(each.messages)[0] == json.loads(case.messages)[0]
-        assert row.get("gone", "\0") not in text and (not row.get("only") or text in row["only"])
-    assert len({each.case_id for each in variants}) == len(variants)
-    assert [each.messages for each in made(stem, row)[1]] == [each.messages for each in variants]
+def test_each_row_holds(stem: str, row: dict[str, Any]) -> None:
+    found = made(stem, row["with"], row["text"])
+    assert len(found) == row["made"]
+    for each in found:
+        messages = json.loads(each.messages)
+        text = messages[-1]["content"]
+        assert messages[0] == {"role": "system", "content": "You are the desk."}
+        assert all(word in text for word in row.get("keeps", ()))
+        assert not any(word in text for word in row.get("lacks", ()))
+        assert re.search(row.get("matches", ""), text)
+        if row.get("same") == "words":
+            assert text.split() == row["text"].split()
+        if row.get("same") == "letters":
+            assert text.casefold() == row["text"].casefold()
+        if "turns" in row:
+            assert [message["content"] for message in messages[1:]] == row["turns"]
+
+
+@pytest.mark.parametrize("stem", sorted(KNOWN))
+def test_the_same_source_gives_the_same_cases_and_each_names_its_parent(stem: str) -> None:
+    text = "I want to pay 1,234.50 to {name} before 2026-03-05. Can you please help me today?"
+    once, again = made(stem, {}, text), made(stem, {}, text)
+    assert once == again
+    assert once
+    assert len({each.case_id for each in once}) == len(once)
+    for each in once:
+        assert each.attributes["parent"] == "d/1"
+        assert each.cluster == "d/1"
+        assert each.attributes["transformation"]
+        assert each.origin is not None
+        assert each.origin.startswith(f"generator:{stem}/")
+
+
+@pytest.mark.parametrize("stem", sorted(KNOWN))
+def test_what_is_not_a_plain_question_is_left_out(stem: str) -> None:
+    cases = [Case(case_id="d/2", dataset="d", messages=text) for text in ("[]", "{}", "not json", '[{"role": "user"}]')]
+    generator = KNOWN[stem]()
+    assert isinstance(generator, Generator)
+    assert list(generator.generate(cases, Random(1))) == []
+
+
+@pytest.mark.parametrize(
+    ("stem", "parameters"), [("names", {"cultures": ["martian"]}), ("numbers", {"locales": ["xx"]})]
+)
+def test_an_unknown_table_is_refused_with_those_that_there_are(stem: str, parameters: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, msgspec.ValidationError), match="known are"):
+        made(stem, parameters, "text")

@@ -1,181 +1,294 @@
-"""Checks invariants over generated inputs, as rates: a system that is random violates them now and then, and is told
-so.
+"""Looks for answers that break a property, makes the counterexample small, and says how often it breaks, with an interval.
 
-A property is a relation between the answers to a case and to its variant. Each case is asked twice and its variant
-once: how often the two answers to the *same* question differ is what the system does by itself, and only what goes
-beyond it counts as a violation (`excess`, with the interval of Newcombe). A counterexample is shrunk to the smallest
-change that still shows it, and that pair is asked `reruns` times more: its violation is a rate with an interval too.
+The system that is asked is random, so one broken answer proves little and one good answer proves nothing. For each
+property:
 
-Limits: two answers are compared as texts (or tool calls) after `normal`, so a property about meaning needs a scorer as
-its relation. Cases must be independent; one variant of each is used for the rates. The interval takes the two rates as
-independent, which is wide when the same cases flicker in both.
+1. the inputs are the suite's cases and what a generator makes of them; each is asked once (a pair: both questions);
+2. the violation *rate* is over all of them, a case and its children being one cluster. The verdict is about `allowed`:
+   "broken" where the interval lies above it, "holds" where it lies below, else "not resolved";
+3. where a question and a changed one are compared, the same question is asked twice as well: how often *those* answers
+   differ is the noise. `cause` is "sensitive" where changed questions break more often than repeated ones (paired by
+   case, interval above zero), else "flaky" where repeated ones break at all;
+4. a violation is confirmed, shrunk and then asked `reruns` more times, on draws that nothing was chosen by.
+
+Limits: generated inputs are not a sample of traffic, so the rate is about them. Inputs that could not be asked are
+counted as errors and left out of the rate; a property most of whose inputs failed has no verdict.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping
+from random import Random
 from typing import Any, Literal
 
 import msgspec
 
-from watchkeeper.analysis.intervals import wilson
-from watchkeeper.analysis.splices import Splice, ddmin, spliced
-from watchkeeper.analysis.two_proportions import newcombe
-from watchkeeper.kinds.ports import Completion
-from watchkeeper.kinds.variant import last_text, splices_of, with_text
+from watchkeeper.analysis.asked import asked_text, child, with_text
+from watchkeeper.analysis.intervals import clustered, clustered_rate, wilson
+from watchkeeper.engines.experiments.asking import Asker, CapReached
+from watchkeeper.engines.experiments.property_spec import Property
+from watchkeeper.engines.experiments.shrinking import shrink
+from watchkeeper.kinds.generator import Generator
+from watchkeeper.kinds.scorer import Scorer, Subject
 from watchkeeper.records.case import Case
 from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.record import Record
 
-Relation = Literal["same", "differs"]
-Verdict = Literal["holds", "violated", "not resolved"]
-Ask = Callable[[str, Mapping[str, object], str], Awaitable[Completion]]
-SHRINK_TRIES = 3
+Ruling = Literal["holds", "broken", "not resolved"]
+CONFIRMED_BY = 2
+"""How many answers in a row must break before a smaller counterexample is believed."""
 
 
-class Pair(Record):
-    """A counterexample: the case's text, the variant's, the smallest change that shows it, and how often it does."""
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """What looking may take, for each property: `inputs` at most, `tries` to shrink, `reruns` of what was found."""
+
+    inputs: int = 500
+    tries: int = 150
+    reruns: int = 10
+    shown: int = 1
+    concurrency: int = 8
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A property ready to be looked at: with the generator and the scorer that it names."""
+
+    property: Property
+    generator: Generator | None = None
+    scorer: Scorer | None = None
+
+
+class Counterexample(Record):
+    """The smallest input, or pair of them, found to break; `rate` is how often it broke when asked again."""
 
     case_id: str
-    text: str
-    variant: str
-    answer: str | None
-    variant_answer: str | None
-    splices: tuple[Splice, ...]
+    transformation: str | None
+    messages: str
+    changed: str | None
+    why: str
     rate: Estimate
 
 
-class Checked(Record):
-    """What came of one property. `tolerance` is the excess that does not matter.
-
-    `violations` counts pairs that break the relation; `flicker` is how often a case's own two answers differ;
-    `unanswered` pairs are in neither. `excess` is violations beyond flicker for "same", and all violations for
-    "differs".
-    """
+class Found(Record):
+    """What came of one property. Rates are over `inputs`; `noise` and `excess` are None where nothing is compared."""
 
     name: str
-    relation: Relation
-    verdict: Verdict
-    violations: Estimate
-    flicker: Estimate
-    excess: Estimate
-    tolerance: float
-    pairs: int
-    unanswered: int
-    counterexamples: tuple[Pair, ...] = ()
+    holds: str
+    ruling: Ruling
+    allowed: float
+    violations: int
+    inputs: int
+    errors: int
+    rate: Estimate
+    noise: Estimate | None = None
+    excess: Estimate | None = None
+    cause: Literal["sensitive", "flaky"] | None = None
+    counterexamples: tuple[Counterexample, ...] = ()
+    stopped: str | None = None
 
 
-class Property(msgspec.Struct, frozen=True, kw_only=True):
-    """One property at work: its name, relation, pairs of cases and variants, and the excess that does not matter."""
+class _Trial(msgspec.Struct):
+    """One input and what came of it: why it broke (`why`), whether its repeated question broke too, or an error."""
 
-    name: str
-    relation: Relation
-    pairs: tuple[tuple[Case, Case], ...]
-    tolerance: float = 0.05
-
-
-async def check(
-    wanted: Property,
-    ask: Ask,
-    parameters: Mapping[str, object],
-    *,
-    reruns: int = 20,
-    shown: int = 3,
-    concurrency: int = 8,
-    progress: Callable[[], object] | None = None,
-) -> Checked:
-    """Check a property; counterexamples are shrunk where there are any beyond flicker, at most `shown` of them."""
-    turn = asyncio.Semaphore(concurrency)
-
-    async def one(pair: tuple[Case, Case]) -> tuple[Completion, Completion, Completion]:
-        case, changed = pair
-        async with turn:
-            first, again, other = await asyncio.gather(
-                ask(case.messages, parameters, "0"),
-                ask(case.messages, parameters, "1"),
-                ask(changed.messages, parameters, "0"),
-            )
-        if progress is not None:
-            progress()
-        return first, again, other
-
-    answers = await asyncio.gather(*(one(pair) for pair in wanted.pairs))
-    known = [
-        (pair, each)
-        for pair, each in zip(wanted.pairs, answers, strict=True)
-        if all(answer.error is None for answer in each)
-    ]
-    broken = [pair for pair, (first, _, other) in known if _broken(wanted.relation, first, other)]
-    flickered = sum(normal(first) != normal(again) for _, (first, again, _) in known)
-    n = len(known)
-    excess = newcombe(flickered if wanted.relation == "same" else 0, n, len(broken), n)
-    verdict = _verdict(excess, wanted.tolerance)
-    found = [
-        await _shrunk(wanted.relation, pair, ask, parameters, reruns)
-        for pair in (broken[:shown] if verdict != "holds" else ())
-    ]
-    return Checked(
-        name=wanted.name,
-        relation=wanted.relation,
-        verdict=verdict,
-        violations=wilson(len(broken), n),
-        flicker=wilson(flickered, n),
-        excess=excess,
-        tolerance=wanted.tolerance,
-        pairs=n,
-        unanswered=len(wanted.pairs) - n,
-        counterexamples=tuple(sorted(found, key=lambda each: -each.rate.value)),
-    )
+    base: Case
+    made: Case | None
+    why: str | None = None
+    noisy: bool | None = None
+    error: str | None = None
 
 
-def normal(answer: Completion) -> str:
-    """An answer as it is compared: its text without case, marks and doubled spaces, and its tool calls."""
-    text = "".join(sign for sign in (answer.output or "").casefold() if sign.isalnum() or sign.isspace())
-    return f"{' '.join(text.split())}\0{answer.calls or ''}"
+class Properties:
+    """Looks at claims one after another. `parameters` go with every question; `seed` decides what is generated."""
 
+    def __init__(self, ask: Asker, parameters: Mapping[str, object], budget: Budget, seed: int = 0) -> None:
+        self._ask, self._parameters, self._budget, self._seed = ask, parameters, budget, seed
 
-def _broken(relation: Relation, one: Completion, other: Completion) -> bool:
-    same = normal(one) == normal(other)
-    return not same if relation == "same" else same
+    async def look(self, claim: Claim, cases: tuple[Case, ...], stopping: asyncio.Event) -> Found:
+        """Find, shrink and measure violations of one property; ends early, and says so, at a cap or when stopped."""
+        trials = _trials(claim, cases, Random(f"{self._seed}/{claim.property.name}"), self._budget.inputs)
+        gate, stopped = asyncio.Semaphore(self._budget.concurrency), ""
 
+        async def try_one(trial: _Trial) -> _Trial | None:
+            nonlocal stopped
+            async with gate:
+                if stopping.is_set() or stopped:
+                    stopped = stopped or "stopped"
+                    return None
+                try:
+                    await self._try(claim, trial)
+                except CapReached as error:
+                    stopped = str(error)
+                    return None
+                return trial
 
-def _verdict(excess: Estimate, tolerance: float) -> Verdict:
-    if excess.n and excess.low > tolerance:
-        return "violated"
-    return "holds" if excess.n and excess.high <= tolerance else "not resolved"
+        tried = [each for each in await asyncio.gather(*map(try_one, trials)) if each is not None]
+        found = summary(claim.property, tried, stopped or None)
+        shown = []
+        for trial in [each for each in tried if each.why is not None][: self._budget.shown * 3]:
+            if stopping.is_set() or len(shown) == self._budget.shown:
+                break
+            try:
+                smallest = await self._smallest(claim, trial)
+            except CapReached as error:
+                found = msgspec.structs.replace(found, stopped=str(error))
+                break
+            shown += [] if smallest is None else [smallest]
+        return msgspec.structs.replace(found, counterexamples=tuple(shown))
 
+    async def _try(self, claim: Claim, trial: _Trial) -> None:
+        """Ask one input, and its question twice where two questions are compared."""
+        try:
+            changed = None if trial.made is None or not claim.property.paired else trial.made.messages
+            asked = trial.base if claim.property.paired or trial.made is None else trial.made
+            trial.why = await self._broken(claim, asked, asked.messages, changed, "0")
+            if claim.property.holds == "same":
+                trial.noisy = await self._broken(claim, asked, asked.messages, asked.messages, "0") is not None
+        except _Unanswered as error:
+            trial.error = str(error)
 
-async def _shrunk(
-    relation: Relation, pair: tuple[Case, Case], ask: Ask, parameters: Mapping[str, object], reruns: int
-) -> Pair:
-    """The smallest part of the change that breaks the relation in most tries, and how often it does."""
-    case, changed = pair
-    text = last_text(case) or ""
+    async def _broken(self, claim: Claim, case: Case, messages: str, changed: str | None, draw: str) -> str | None:
+        """Why an input breaks the property on one draw; None where it holds. Raises `_Unanswered`."""
+        known = claim.property
+        answer = await self._answer(messages, draw)
+        if known.paired:
+            assert changed is not None
+            # A repeated question needs a draw of its own, or it would be answered with the first one's answer.
+            return known.broken_by(answer, await self._answer(changed, f"{draw}:changed"))
+        if known.holds == "idempotent":
+            return known.broken_by(answer, await self._answer(with_text(messages, answer), draw))
+        if claim.scorer is not None:
+            return await _scored(claim, case, messages, answer)
+        return known.broken_alone(messages, answer)
 
-    async def tries(part: Sequence[Splice], count: int, scope: str) -> list[tuple[Completion, Completion]]:
-        messages = with_text(case, spliced(text, part))
-        found = await asyncio.gather(
-            *(
-                asyncio.gather(ask(case.messages, parameters, f"{scope}{n}"), ask(messages, parameters, f"{scope}{n}"))
-                for n in range(count)
-            )
+    async def _answer(self, messages: str, draw: str) -> str:
+        done = await self._ask(messages, self._parameters, draw)
+        if done.error is not None:
+            raise _Unanswered(done.error)
+        return done.output or ""
+
+    async def _smallest(self, claim: Claim, trial: _Trial) -> Counterexample | None:
+        """The smallest input made of one that broke; None where it does not break again often enough to be shrunk."""
+        paired = claim.property.paired
+        case = trial.base if paired or trial.made is None else trial.made
+        frame, text = case.messages, asked_text(case.messages)
+        other = asked_text(trial.made.messages) if paired and trial.made is not None else None
+        if text is None:
+            return None
+
+        async def broken(one: str, two: str | None) -> bool:
+            for number in range(CONFIRMED_BY):
+                if await self._again(claim, case, (frame, one, two), f"shrink-{number}") is None:
+                    return False
+            return True
+
+        if not await broken(text, other):
+            return None
+        one, two = await shrink(text, other, broken, self._budget.tries)
+        draws = [f"rerun-{number}" for number in range(self._budget.reruns)]
+        whys = await asyncio.gather(*(self._again(claim, case, (frame, one, two), draw) for draw in draws))
+        broke = [why for why in whys if why is not None]
+        return Counterexample(
+            case_id=case.case_id,
+            transformation=None if trial.made is None else str(trial.made.attributes.get("transformation")),
+            messages=with_text(frame, one),
+            changed=None if two is None else with_text(frame, two),
+            why=broke[0] if broke else trial.why or "",
+            rate=wilson(len(broke), len(draws)),
         )
-        return [(one, other) for one, other in found if one.error is None and other.error is None]
 
-    async def shows(part: tuple[Splice, ...]) -> bool:
-        came = await tries(part, SHRINK_TRIES, "shrink-")
-        return sum(_broken(relation, *each) for each in came) * 2 > len(came)
+    async def _again(self, claim: Claim, case: Case, texts: tuple[str, str, str | None], draw: str) -> str | None:
+        """The same as `_broken`, for texts put into a case's messages; an error counts as holding."""
+        frame, one, two = texts
+        changed = None if two is None else with_text(frame, two)
+        try:
+            return await self._broken(claim, case, with_text(frame, one), changed, draw)
+        except _Unanswered:
+            return None
 
-    least = await ddmin(splices_of(changed), shows)
-    came = await tries(least, reruns, "rerun-")
-    last: Any = came[-1] if came else (None, None)
-    return Pair(
-        case_id=case.case_id,
-        text=text,
-        variant=spliced(text, least),
-        answer=None if last[0] is None else last[0].output,
-        variant_answer=None if last[1] is None else last[1].output,
-        splices=least,
-        rate=wilson(sum(_broken(relation, *each) for each in came), len(came)),
-    )
+
+class _Unanswered(Exception):
+    """The target gave no answer; the message is its error."""
+
+
+def summary(known: Property, tried: list[_Trial], stopped: str | None) -> Found:
+    """The rate, the noise and the ruling of what was tried."""
+    good = [each for each in tried if each.error is None]
+    clusters = [each.base.cluster or each.base.case_id for each in good]
+    broke = [float(each.why is not None) for each in good]
+    rate = clustered_rate(broke, clusters) if good else wilson(0, 0)
+    ruling: Ruling = "not resolved"
+    if len(good) * 2 > len(tried):
+        ruling = "broken" if rate.low > known.allowed else "holds" if rate.high <= known.allowed else "not resolved"
+    noise = excess = cause = None
+    if known.holds == "same" and good:
+        noisy = [float(bool(each.noisy)) for each in good]
+        noise = clustered_rate(noisy, clusters)
+        excess = clustered([b - n for b, n in zip(broke, noisy, strict=True)], clusters)
+        cause = "sensitive" if sum(broke) and excess.low > 0 else "flaky" if sum(noisy) else None
+    return Found(
+        name=known.name, holds=known.holds, ruling=ruling, allowed=known.allowed, violations=int(sum(broke)),
+        inputs=len(good), errors=len(tried) - len(good), rate=rate, noise=noise, excess=excess, cause=cause,
+        stopped=stopped,
+    )  # fmt: skip
+
+
+def _trials(claim: Claim, cases: tuple[Case, ...], rng: Random, most: int) -> list[_Trial]:
+    """The inputs of a property: the cases alone where one answer is judged, and what is made of them."""
+    trials = [] if claim.property.paired else [_Trial(base=case, made=None) for case in cases]
+    known = {case.case_id: case for case in cases}
+    for made in _made(claim, cases, rng):
+        trials.append(_Trial(base=known[str(made.attributes["parent"])], made=made))
+    rng.shuffle(trials)
+    return trials[:most]
+
+
+def _made(claim: Claim, cases: tuple[Case, ...], rng: Random) -> Iterable[Case]:
+    if claim.generator is not None:
+        return claim.generator.generate(cases, rng)
+    return _rewritten(claim.property, cases) if claim.property.rewrite is not None else ()
+
+
+def _rewritten(known: Property, cases: tuple[Case, ...]) -> Iterable[Case]:
+    assert known.rewrite is not None
+    for case in cases:
+        text = asked_text(case.messages)
+        changed = text if text is None else re.sub(known.rewrite.pattern, known.rewrite.by, text)
+        if changed is not None and changed != text:
+            yield child(case, with_text(case.messages, changed), "rewrite", known.name, 0)
+
+
+async def _scored(claim: Claim, case: Case, messages: str, answer: str) -> str | None:
+    assert claim.scorer is not None
+    asked = msgspec.structs.replace(case, messages=messages)
+    marks: Any = claim.scorer.score(Subject(kind="case", subject_id=case.case_id, output=answer, case=asked))
+    first = (marks if isinstance(marks, tuple) else await marks)[0]
+    if first.value is None:
+        raise _Unanswered(f"the scorer could not judge it: {first.explanation}")
+    if first.value >= claim.property.bar:
+        return None
+    return f"{first.name} is {first.value:g}" + (f" ({first.label or ''}: {first.explanation or ''})")
+
+
+def cases_from(found: Iterable[Found], cases: Iterable[Case], named: Callable[[str], str]) -> list[Case]:
+    """Counterexamples as cases to keep: the changed question, expecting what the case expects where answers must agree.
+
+    `named` gives a new case its id from the words that identify it.
+    """
+    known = {case.case_id: case for case in cases}
+    kept = []
+    for each in found:
+        for example in each.counterexamples:
+            parent = known.get(example.case_id)
+            kept.append(
+                Case(
+                    case_id=named(f"{each.name}/{example.changed or example.messages}"),
+                    dataset="counterexamples",
+                    messages=example.changed or example.messages,
+                    expected=parent.expected if parent is not None and each.holds == "same" else None,
+                    cluster=None if parent is None else parent.cluster or parent.case_id,
+                    origin=f"property:{each.name}:{example.case_id}",
+                    attributes={"parent": example.case_id, "property": each.name, "why": example.why[:500]},
+                )
+            )
+    return kept

@@ -21,6 +21,7 @@ import yaml
 from msgspec import Meta
 
 from watchkeeper.engines.experiments.dataset import Item, SuiteError, cases_of, read_dataset
+from watchkeeper.engines.experiments.property_spec import Property
 from watchkeeper.records.case import Case
 
 Answerer = Callable[[list[Any]], str | Awaitable[str]]
@@ -88,19 +89,6 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     expect: Literal["nothing", "recorded"] = "nothing"
 
 
-class PropertyUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A property: the generator `use` makes a variant of each case, and the two answers must be the `same` or `differ`.
-
-    `tolerance` is the share of violations, beyond what a case's own two answers show, that does not matter.
-    """
-
-    use: str
-    name: str | None = None
-    relation: Literal["same", "differs"] = "same"
-    tolerance: Annotated[float, Meta(gt=0, lt=1)] = 0.05
-    parameters: dict[str, Any] = msgspec.field(name="with", default_factory=dict)
-
-
 class Sources(NamedTuple):
     """Where cases come from that are not in a text file: rows of a Parquet file, and recorded traffic."""
 
@@ -117,11 +105,12 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Cases stand in `cases`, in the file `dataset` (JSONL, CSV or Parquet, relative to the suite), in the record
     (`recorded`), or in several of them. `margin` is the difference of a score that does not matter; `repeats` asks each
     case so many times. `bars` are what scores must reach for a case to pass in reports for other tools; a score that is
-    only 0 or 1 has its bar at 1. `properties` are checked by `eval properties`.
+    only 0 or 1 has its bar at 1. `properties` are for `eval properties`; a suite that has some needs no scorers.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=80)]
-    scorers: Annotated[tuple[Use, ...], Meta(min_length=1)]
+    scorers: tuple[Use, ...] = ()
+    properties: tuple[Property, ...] = ()
     target: Target | None = None
     cases: tuple[Item, ...] = ()
     dataset: str | None = None
@@ -129,7 +118,6 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     margin: Annotated[float, Meta(gt=0)] | None = None
     repeats: Annotated[int, Meta(ge=1, le=100)] = 1
     bars: dict[str, float] = {}
-    properties: tuple[PropertyUse, ...] = ()
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +135,7 @@ _KINDS: dict[str, type[msgspec.Struct]] = {
     "target": Target,
     "target.live": Live,
     "recorded": Recorded,
-    "properties": PropertyUse,
+    "properties": Property,
 }
 
 
@@ -246,6 +234,11 @@ def _explain(path: Path, message: str) -> str:
 
 def _check(suite: Suite, path: Path, answer: Answerer | None) -> None:
     """What a type cannot say."""
+    if not suite.scorers and not suite.properties:
+        raise SuiteError(f"{path}: `scorers` is missing; add it, or `properties`.")
+    claims = [each.name for each in suite.properties]
+    if len(set(claims)) < len(claims):
+        raise SuiteError(f"{path}: two `properties` have the same name; give each one of its own.")
     names = [use.name or use.use for use in suite.scorers]
     for name in names:
         if names.count(name) > 1:

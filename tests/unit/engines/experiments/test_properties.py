@@ -1,105 +1,64 @@
-"""Properties: a planted dependence is found and shrunk, flicker is no violation, and rates carry intervals."""
+"""Rates of violation on equal sides: nothing is called sensitive or broken more often than it should be."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Mapping
 from random import Random
-from typing import Any
 
 import pytest
 
-from watchkeeper.capabilities.generators.names import Names
-from watchkeeper.capabilities.generators.perturb import Perturb
-from watchkeeper.engines.experiments.properties import Checked, Property, check
-from watchkeeper.kinds.ports import Completion
-from watchkeeper.kinds.variant import PARENT
+from watchkeeper.engines.experiments.properties import _Trial, summary
+from watchkeeper.engines.experiments.property_spec import Property
 from watchkeeper.records.case import Case
 
-pytestmark = pytest.mark.anyio
+SAME = Property(name="p", holds="same", under="perturb", allowed=0.1)
 
 
-def case(number: int, text: str) -> Case:
-    return Case(case_id=f"c{number}", dataset="d", messages=json.dumps([{"role": "user", "content": text}]))
+def tried(rng: Random, rate: float, excess: float = 0.0, cases: int = 60, children: int = 3) -> list[_Trial]:
+    """Trials of a flaky system: answers to repeated questions differ at `rate`, to changed ones `excess` more often."""
+    made = []
+    for number in range(cases):
+        base = Case(case_id=str(number), dataset="d", messages="[]")
+        for _ in range(children):
+            why = "differs" if rng.random() < rate + excess else None
+            made.append(_Trial(base=base, made=base, why=why, noisy=rng.random() < rate))
+    return made
 
 
-def said(text: str | None, error: str | None = None) -> Completion:
-    none: dict[str, Any] = dict.fromkeys(("calls", "finish_reason", "model", "input_tokens", "output_tokens"))
-    return Completion(output=text, duration_ns=0, error=error, **none)
+def test_a_flaky_system_is_called_sensitive_in_at_most_five_in_a_hundred() -> None:
+    rng = Random(1)
+    called = sum(summary(SAME, tried(rng, 0.2), None).cause == "sensitive" for _ in range(400))
+    assert called / 400 <= 0.025 + 3 * (0.025 * 0.975 / 400) ** 0.5
 
 
-def pairs(generator: Any, cases: list[Case]) -> tuple[tuple[Case, Case], ...]:
-    by_id = {each.case_id: each for each in cases}
-    return tuple((by_id[str(made.attributes[PARENT])], made) for made in generator.generate(cases, Random(3)))
+def test_a_rate_at_the_allowed_one_is_called_broken_in_at_most_five_in_a_hundred() -> None:
+    rng = Random(2)
+    called = sum(summary(SAME, tried(rng, 0.1), None).ruling == "broken" for _ in range(400))
+    assert called / 400 <= 0.05
 
 
-def asked_of(answer: Any) -> Any:
-    async def ask(messages: str, parameters: Mapping[str, object], draw: str) -> Completion:
-        await asyncio.sleep(0)
-        return said(answer(json.loads(messages)[-1]["content"]))
-
-    return ask
+def test_a_sensitive_system_is_found() -> None:
+    rng = Random(3)
+    found = [summary(SAME, tried(rng, 0.1, 0.2), None) for _ in range(50)]
+    assert sum(each.cause == "sensitive" and each.ruling == "broken" for each in found) >= 45
 
 
-LOANS = [
-    case(n, f"Please decide the loan of Anna, income {n} thousand. She has paid all earlier ones.") for n in range(100)
-]
+def test_where_most_inputs_failed_there_is_no_ruling() -> None:
+    base = Case(case_id="c", dataset="d", messages="[]")
+    trials = [_Trial(base=base, made=None, error="refused") for _ in range(10)]
+    found = summary(SAME, trials, None)
+    assert (found.ruling, found.errors, found.inputs) == ("not resolved", 10, 0)
 
 
-async def found(answer: Any, relation: str = "same", generator: Any = None, **options: Any) -> Checked:
-    wanted = Property(name="p", relation=relation, pairs=pairs(generator or Names(), LOANS))  # type: ignore[arg-type]
-    return await check(wanted, asked_of(answer), {}, **options)
-
-
-async def test_a_dependence_on_the_script_of_a_name_is_found_and_shrunk_to_the_name() -> None:
-    came = await found(lambda text: "granted" if text.isascii() else "refused", reruns=10)
-    assert came.verdict == "violated" and came.flicker.value == 0.0 and came.excess.low > 0.3
-    worst = came.counterexamples[0]
-    assert (worst.answer, worst.variant_answer) == ("granted", "refused")
-    assert [splice.kind for splice in worst.splices] == ["name"] and worst.rate.value == 1.0 and worst.rate.n == 10
-
-
-async def test_of_several_mistakes_only_the_one_that_matters_is_left() -> None:
-    came = await found(lambda text: "ok" if "Please" in text else "what?", generator=Perturb(edits=8))
-    assert came.verdict == "violated"
-    assert all(len(each.splices) == 1 for each in came.counterexamples)
-
-
-async def test_an_invariant_system_holds() -> None:
-    came = await found(lambda text: "granted")
-    assert (came.verdict, came.counterexamples) == ("holds", ())
-
-
-async def test_a_system_that_flickers_by_itself_is_given_a_rate_and_no_blame() -> None:
-    rng = Random(8)
-    came = await found(lambda text: rng.choice(("granted", "refused")))
-    assert came.verdict != "violated" and 0.3 < came.flicker.value < 0.7 and 0.3 < came.violations.value < 0.7
-
-
-async def test_a_relation_that_must_flip_is_violated_where_it_does_not() -> None:
-    assert (await found(lambda text: "granted", "differs")).verdict == "violated"
-
-
-async def test_calls_that_fail_are_in_no_rate() -> None:
-    async def ask(messages: str, parameters: Mapping[str, object], draw: str) -> Completion:
-        return said(None, "HTTP 500") if "income 1 " in messages else said("granted")
-
-    came = await check(Property(name="p", relation="same", pairs=pairs(Names(), LOANS)), ask, {})
-    assert (came.pairs, came.unanswered) == (99, 1)
-
-
-def test_equal_systems_are_blamed_no_oftener_than_stated() -> None:
-    """A/A: 200 systems that flicker in 0 to 40% of answers whatever is asked; at most 2.5% may be called violated."""
-    wanted = Property(name="p", relation="same", pairs=pairs(Names(), LOANS))
-
-    async def play() -> int:
-        wrong = 0
-        for seed in range(200):
-            rng = Random(seed)
-            odd = 0.4 * rng.random()
-            came = await check(wanted, asked_of(lambda text, r=rng, p=odd: "b" if r.random() < p else "a"), {}, shown=0)
-            wrong += came.verdict == "violated"
-        return wrong
-
-    assert asyncio.run(play()) <= 5
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        ({"holds": "same"}, "compares two questions"),
+        ({"holds": "flips", "under": "perturb"}, "needs `labels`"),
+        ({"holds": "at_most"}, "needs `chars` or `words`"),
+        ({"holds": "scored"}, "needs `scorer`"),
+        ({"holds": "at_most", "words": 1, "read": "("}, "not a regular expression"),
+    ],
+)
+def test_a_property_that_cannot_be_meant_is_refused(wanted: dict[str, object], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Property(name="p", **wanted)  # type: ignore[arg-type]

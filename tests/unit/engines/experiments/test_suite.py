@@ -43,7 +43,7 @@ def test_the_examples_can_be_read(name: str) -> None:
         ("name: desk", "title: desk", "`title` is not a key"),
         ("name: desk", "", "`name` is missing"),
         ("scorers: [{use: exact}]", "", "`scorers` is missing"),
-        ("scorers: [{use: exact}]", "scorers: []", "`scorers`: expected `array` of length >= 1"),
+        ("scorers: [{use: exact}]", "scorers: []", "`scorers` is missing"),
         ("{use: exact}", "{uze: exact}", "`scorers[0].uze` is not a key; did you mean `use`?"),
         ("{use: exact}", "{use: exact}, {use: exact}", "two `scorers` give scores called 'exact'"),
         ("model: m", "", "`target.model` is missing"),
