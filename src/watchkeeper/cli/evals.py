@@ -10,8 +10,10 @@ import click
 from watchkeeper.cli.eval_answers import answers
 from watchkeeper.cli.eval_behaviour import behaviour
 from watchkeeper.cli.eval_formats import formats
+from watchkeeper.cli.eval_locales import locales
 from watchkeeper.cli.eval_map import map_
 from watchkeeper.cli.eval_migrate import migrate
+from watchkeeper.cli.eval_mutants import mutants
 from watchkeeper.cli.eval_overclaim import overclaim
 from watchkeeper.cli.eval_prompt import prompt
 from watchkeeper.cli.eval_properties import properties
@@ -47,6 +49,8 @@ eval_.add_command(power)
 eval_.add_command(overclaim)
 eval_.add_command(map_)
 eval_.add_command(behaviour)
+eval_.add_command(locales)
+eval_.add_command(mutants)
 
 
 @eval_.command()

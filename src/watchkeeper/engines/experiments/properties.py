@@ -37,6 +37,7 @@ from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.record import Record
 
 Ruling = Literal["holds", "broken", "not resolved"]
+Cause = Literal["sensitive", "flaky"]
 CONFIRMED_BY = 2
 """How many answers in a row must break before a smaller counterexample is believed."""
 
@@ -83,7 +84,7 @@ class Found(Record):
     rate: Estimate
     noise: Estimate | None = None
     excess: Estimate | None = None
-    cause: Literal["sensitive", "flaky"] | None = None
+    cause: Cause | None = None
     counterexamples: tuple[Counterexample, ...] = ()
     stopped: str | None = None
 
@@ -124,7 +125,7 @@ class Properties:
 
         tried = [each for each in await asyncio.gather(*map(try_one, trials)) if each is not None]
         found = summary(claim.property, tried, stopped or None)
-        shown = []
+        shown: list[Counterexample] = []
         for trial in [each for each in tried if each.why is not None][: self._budget.shown * 3]:
             if stopping.is_set() or len(shown) == self._budget.shown:
                 break
@@ -220,7 +221,8 @@ def summary(known: Property, tried: list[_Trial], stopped: str | None) -> Found:
     ruling: Ruling = "not resolved"
     if len(good) * 2 > len(tried):
         ruling = "broken" if rate.low > known.allowed else "holds" if rate.high <= known.allowed else "not resolved"
-    noise = excess = cause = None
+    noise = excess = None
+    cause: Cause | None = None
     if known.holds == "same" and good:
         noisy = [float(bool(each.noisy)) for each in good]
         noise = clustered_rate(noisy, clusters)
