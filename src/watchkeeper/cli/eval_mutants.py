@@ -117,5 +117,5 @@ async def _trial(plan: Plan, claims: list[Claim], ask: Asker, mutant: Mutant, ch
     )
     rulings = [(await look.look(claim, plan.cases, asyncio.Event())).ruling for claim in claims]
     return Trial(
-        mutant=mutant, by_scorers=failing, by_properties="broken" in rulings, inert=provider.changed == 0
+        mutant=mutant, by_scorers=failing, by_properties="broken" in rulings, inert=provider.changed == 0 and mutant.defect != "brittle"
     )

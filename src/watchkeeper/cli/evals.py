@@ -21,6 +21,7 @@ from watchkeeper.cli.eval_publish import comment
 from watchkeeper.cli.eval_run import run
 from watchkeeper.cli.eval_sides import side
 from watchkeeper.cli.eval_status import status
+from watchkeeper.cli.eval_stress import stress
 from watchkeeper.cli.eval_tables import columns_of, compare_tables, contrast_options, power, summarize, table_options
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table
 
@@ -51,6 +52,7 @@ eval_.add_command(map_)
 eval_.add_command(behaviour)
 eval_.add_command(locales)
 eval_.add_command(mutants)
+eval_.add_command(stress)
 
 
 @eval_.command()
