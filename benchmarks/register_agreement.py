@@ -3,7 +3,8 @@
     python benchmarks/register_agreement.py DIR
 
 DIR holds `pairs.jsonl.gz`: JSON lines with `lang`, `split`, `n`, `domain`, `formal` and `informal`, made of CoCoA-MT
-(amazon-science/contrastive-controlled-mt, CDLA-Sharing-1.0). Pairs whose sides are equal, and languages without rules, are
+(amazon-science/contrastive-controlled-mt, CDLA-Sharing-1.0). Pairs whose sides are equal, and languages without
+rules, are
 left out. Only pairs whose id has an odd hash are told; the even half is there to look at errors, and is told apart as
 such. For each side `agrees` is the share read as what it is, `wrong` as the other (mixed counts as neither), and `pair`
 the share of pairs in which the formal side is read as more formal than the informal one.

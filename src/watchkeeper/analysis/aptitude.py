@@ -3,8 +3,8 @@
 After Laban et al. (2025), "LLMs get lost in multi-turn conversation": over many runs of a task, aptitude is the 90th
 percentile of the score, unreliability the 90th minus the 10th; both are averaged over tasks, which are the independent
 units, with Student's t interval. Percentiles interpolate linearly between order statistics. Limits: with few runs both
-percentiles lie too near the middle, so unreliability is underestimated; ten runs or more, and the same number on both sides
-of a comparison.
+percentiles lie too near the middle, so unreliability is underestimated; ten runs or more, and the same number on both
+sides of a comparison.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Finds what an answer names that its source does not: numbers, dates, addresses, identifiers and proper names.
 
 Method: by rule. Numbers are compared by value ("1,200.0" is "1200"), everything else without regard to case. A run of
-capitalised words is a name, without its first word where that opens a sentence. Limits: made for Latin scripts; German nouns are
-all capitalised, so names are not looked for where more than a third of the words are; a number that was computed from the
-source's is not in the source, and counts as not found.
+capitalised words is a name, without its first word where that opens a sentence. Limits: made for Latin scripts;
+German nouns are
+all capitalised, so names are not looked for where more than a third of the words are; a number that was computed from
+the source's is not in the source, and counts as not found.
 """
 
 from __future__ import annotations

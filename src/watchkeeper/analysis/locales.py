@@ -2,8 +2,8 @@
 
 A locale whose items are all translated (or of unknown provenance), or that has fewer native items than the minimum, is
 "not measured" and never passes. All others get the mean of their *native* items and, against a baseline, the paired
-difference; several locales are several questions, so intervals of gates are at 1 - 0.05 / locales (Bonferroni): on equal
-sides all locales together fail wrongly in at most 5% of looks.
+difference; several locales are several questions, so intervals of gates are at 1 - 0.05 / locales (Bonferroni): on
+equal sides all locales together fail wrongly in at most 5% of looks.
 
 Refusal parity compares two locales on matched prompts, item by item (exact McNemar test, Tango's interval).
 """
@@ -75,7 +75,9 @@ def rule_locales(
     names = sorted({row.locale for row in rows})
     confidence = 1 - 0.05 / max(1, len(names))
     before = None if baseline is None else {row.item: row.score for row in baseline if row.score is not None}
-    return [_rule([row for row in rows if row.locale == name], before, floor, margin, (least, confidence)) for name in names]
+    return [
+        _rule([row for row in rows if row.locale == name], before, floor, margin, (least, confidence)) for name in names
+    ]
 
 
 def _rule(

@@ -1,14 +1,17 @@
 """Tells in which register a text speaks to its reader: formal, informal, both, or with no mark of either.
 
-By rule, from the grammar of address in seven languages: the pronouns, possessives and verb forms that belong to one way of
-addressing a person (German Sie and du, French vous and tu, Spanish usted and tú, Italian Lei and tu, Russian вы and ты),
-and the endings of sentences (Japanese です/ます against plain forms, Korean 합니다/해요 against plain and intimate forms).
-The tables are in `register_forms`. Nothing was fitted to data.
+By rule, from the grammar of address in seven languages: the pronouns, possessives and verb forms that belong to one
+way of
+addressing a person (German Sie and du, French vous and tu, Spanish usted and tú, Italian Lei and tu, Russian вы and
+ты), and the endings of sentences (Japanese です/ます against plain forms, Korean 합니다/해요 against plain and intimate
+forms). The tables are in `register_forms`. Nothing was fitted to data.
 
-Limits: a text may address its reader without any marked word, or nobody; that is "unmarked", never one of the two. French
-and Russian plural you, Italian Lei ("she") and German Sie at the head of a sentence ("they", "she") look formal or are left
-open, as the tables say. Spanish su and le and
-Italian suo are read as your although they are his and her as well. Imperatives are known only where their form is unmistakable. Quoted speech is not told apart.
+Limits: a text may address its reader without any marked word, or nobody; that is "unmarked", never one of the two.
+French
+and Russian plural you, Italian Lei ("she") and German Sie at the head of a sentence ("they", "she") look formal or
+are left open, as the tables say. Spanish su and le and
+Italian suo are read as your although they are his and her as well. Imperatives are known only where their form is
+unmistakable. Quoted speech is not told apart.
 """
 
 from __future__ import annotations

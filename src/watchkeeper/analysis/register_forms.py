@@ -14,7 +14,7 @@ _END = r"(?=\s*(?:[。．.!！?？…~〜♪\n」』）)]|$))"
 
 _DE_FORMAL = (
     rf"{_INSIDE}(?:Sie|Ihnen|Ihre[nmrs]?|Ihr)\b"
-    r"|\b(?:[Hh]aben|[Ss]ind|[Kk]önnen|[Mm]öchten|[Ww]ollen|[Ww]erden|[Ss]ollten|[Ww]ürden|[Bb]itte \w+en|[A-ZÄÖÜ]\w+en) Sie\b"
+    r"|\b(?:[Hh]aben|[Ss]ind|[Kk]önnen|[Mm]öchten|[Ww]ollen|[Ww]erden|[Ss]ollten|[Ww]ürden|[Bb]itte \w+en|[A-ZÄÖÜ]\w+en) Sie\b"  # noqa: E501
     r"|(?:^|[.!?]\s+)Ihnen\b"
     r"|(?:^|[.!?]\s+)Sie (?:haben|sind|können|möchten|müssen|sollten|werden|wollen|dürfen|würden|könnten|brauchen)\b"
 )
@@ -31,7 +31,7 @@ _ES_FORMAL = (
     r"(?i:\b(?:usted(?:es)?|ud\.|vd\.|uds\.)(?!\w))"
     # su and le are also his and her: in a reply that names nobody they are the reader's
     r"|(?i:\b(?:sus?|suy[oa]s?|les?)\b)"
-    r"|(?i:(?:¿[^?]*|\bsi |\bque )\b(?:tiene|puede|quiere|desea|está|sabe|ha|necesita|prefiere|podría|debería|cree|piensa)\b)"
+    r"|(?i:(?:¿[^?]*|\bsi |\bque )\b(?:tiene|puede|quiere|desea|está|sabe|ha|necesita|prefiere|podría|debería|cree|piensa)\b)"  # noqa: E501
     r"|(?i:\b(?:disculpe|perdone|permítame|dígame|indíqueme|póngase|espere|haga|tenga|escriba|envíeme|consulte|visite|llámenos"
     r"|contáctenos|asegúrese|vaya a|diga|llame|revise|verifique|seleccione|introduzca|confirme|sírvase)\b)"
 )
@@ -46,7 +46,7 @@ _IT_FORMAL = (
     r"|(?i:\b(?:suo|sua|suoi|sue)\b)"
     r"|(?i:(?:\bse |\bche )(?:può|vuole|deve|desidera|preferisce|potrebbe|dovrebbe|ha|sta)\b)"
     r"|(?i:\b(?:può|vuole|deve|desidera|preferisce|potrebbe|vorrebbe|ha|conosce|pensa|crede)\b(?=[^.!?]*\?))"
-    r"|(?i:\b(?:mi scusi|mi dica|mi permetta|si accomodi|prego si|senta|guardi|attenda|abbia pazienza|si assicuri|scusi|consulti"
+    r"|(?i:\b(?:mi scusi|mi dica|mi permetta|si accomodi|prego si|senta|guardi|attenda|abbia pazienza|si assicuri|scusi|consulti"  # noqa: E501
     r"|faccia|verifichi|inserisca|per favore mi dica|la prego|la ringrazio|le serve|le piace|le piacerebbe)\b)"
 )
 _IT_INFORMAL = (
@@ -59,7 +59,7 @@ _RU_INFORMAL = (
     r"(?i:\b(?:ты|тебя|тебе|тобой|тобою|тво(?:й|я|ё|е|и|его|ему|им|ём|ем|ей|ю|их|ими))\b"
     r"|\b\w{2,}(?:ешь|ёшь|ишь)(?:ся)?\b)"
 )
-_JA_FORMAL = rf"(?:です|ます|ません|でした|ました|ませんでした|ましょう|でしょう|ください|くださいませ|ございます)(?:か|ね|よ|が|けど|ので|から|よね)*{_END}"
+_JA_FORMAL = rf"(?:です|ます|ません|でした|ました|ませんでした|ましょう|でしょう|ください|くださいませ|ございます)(?:か|ね|よ|が|けど|ので|から|よね)*{_END}"  # noqa: E501
 _JA_INFORMAL = (
     r"(?<!ん)(?<!しょ)(?:(?:じゃ|では)?ない|だ|だった|だろう|じゃん|しろ|せよ|くれ|なさい|"
     r"る|た|う|く|む|ぬ|ぶ|ぐ|す|い|だよ|だね|の)(?:か|ね|よ|な|ぞ|ぜ|さ|わ|よね)*"

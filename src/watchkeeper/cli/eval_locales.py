@@ -39,12 +39,13 @@ def locales(
 ) -> None:
     """Judge each locale in FILE by the items that were written in it; one with only translated items is not measured.
 
-    FILE holds JSON lines with `item`, `locale`, `score` (a number), `provenance` ("native", or "translated-from:ID") and,
-    for refusal parity, `refused` and `prompt`. Or it is of `eval run --out`; then --suite says where the cases are, whose
-    attributes `locale` and `provenance` count.
+    FILE holds JSON lines with `item`, `locale`, `score` (a number), `provenance` ("native", or "translated-from:ID")
+    and,
+    for refusal parity, `refused` and `prompt`. Or it is of `eval run --out`; then --suite says where the cases are,
+    whose attributes `locale` and `provenance` count.
 
-    Exit code 0 when every locale passes, or is measured and no gate was asked for; 1 when one fails or refuses otherwise than the reference; 3 when one is not
-    resolved or not measured.
+    Exit code 0 when every locale passes, or is measured and no gate was asked for; 1 when one fails or refuses
+    otherwise than the reference; 3 when one is not resolved or not measured.
     """
     from watchkeeper.analysis.locales import refusal_parity, rule_locales
     from watchkeeper.queries.registry import as_plain
@@ -95,7 +96,9 @@ def _observations(path: Path, known: dict[str, dict[str, Any]] | None, score: st
     names = [row.item for row in rows]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise Failure(f"{path}: item {twice!r} stands there twice. Give each row an `item` of its own, or average reruns.")
+        raise Failure(
+            f"{path}: item {twice!r} stands there twice. Give each row an `item` of its own, or average reruns."
+        )
     return rows
 
 

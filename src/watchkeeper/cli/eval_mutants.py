@@ -69,7 +69,9 @@ def mutants(
     if as_json:
         print_json({**as_plain(found), "trials": as_plain(trials)})
     else:
-        click.echo(f"caught {found.caught} of {found.mutants} mutants; {found.false_alarms} of {found.controls} controls alarmed")
+        click.echo(
+            f"caught {found.caught} of {found.mutants} mutants; {found.false_alarms} of {found.controls} controls alarmed"  # noqa: E501
+        )
         for defect, (caught, planted) in found.by_defect.items():
             click.echo(f"  {defect}: {caught} of {planted}")
         for name, each in (("credit", found.credit), ("gain by properties", found.gain)):
@@ -113,9 +115,15 @@ async def _trial(plan: Plan, claims: list[Claim], ask: Asker, mutant: Mutant, ch
                     values.setdefault(judge.name or mark.name, []).append(mark.value)
     failing = any(sum(each) / len(each) < chosen["floor"] for each in values.values())
     look = Properties(
-        Asker(provider, plan.target), plan.parameters, Budget(inputs=chosen["inputs"], shown=0, concurrency=1), mutant.seed
+        Asker(provider, plan.target),
+        plan.parameters,
+        Budget(inputs=chosen["inputs"], shown=0, concurrency=1),
+        mutant.seed,
     )
     rulings = [(await look.look(claim, plan.cases, asyncio.Event())).ruling for claim in claims]
     return Trial(
-        mutant=mutant, by_scorers=failing, by_properties="broken" in rulings, inert=provider.changed == 0 and mutant.defect != "brittle"
+        mutant=mutant,
+        by_scorers=failing,
+        by_properties="broken" in rulings,
+        inert=provider.changed == 0 and mutant.defect != "brittle",
     )

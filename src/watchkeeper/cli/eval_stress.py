@@ -22,19 +22,27 @@ if TYPE_CHECKING:
 @click.argument("suite", type=click.Path(path_type=Path))
 @click.option("--target", metavar="URL", help="Ask this endpoint instead of the suite's own.")
 @click.option("--model", help="Ask this model instead of the suite's own.")
-@click.option("--runs", type=click.IntRange(2, 1_000), default=10, show_default=True, help="Runs of each task and form.")
+@click.option(
+    "--runs", type=click.IntRange(2, 1_000), default=10, show_default=True, help="Runs of each task and form."
+)
 @click.option("--turns", type=click.IntRange(2, 50), default=8, show_default=True, help="Turns at most.")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, help="Calls at a time.")
 @click.option("--cap-usd", type=click.FloatRange(0), help="Stop before more than this could be spent.")
 @click.option("--no-cache", is_flag=True, help="Ask everything anew, and keep no answers.")
 @house_options
 def stress(
-    suite: Path, target: str | None, model: str | None, data: str | None, config: Path | None, as_json: bool, **chosen: Any
+    suite: Path,
+    target: str | None,
+    model: str | None,
+    data: str | None,
+    config: Path | None,
+    as_json: bool,
+    **chosen: Any,
 ) -> None:
     """Play the tasks of SUITE whole and cut into turns, many times: aptitude and unreliability apart, by its first scorer.
 
-    Exit code 0, or 1 when cut tasks are shown to be less reliable or worse at their best; 2 when the suite cannot be used
-    or none of its tasks can be cut.
+    Exit code 0, or 1 when cut tasks are shown to be less reliable or worse at their best; 2 when the suite cannot be
+    used or none of its tasks can be cut.
     """
     from watchkeeper.config import load
     from watchkeeper.engines.experiments.asking import CapReached
@@ -56,13 +64,15 @@ def stress(
         print_json({**as_plain(found), "not_cut": len(loaded.cases) - len(pairs)})
     else:
         rows = [
-            (name, side.tasks, *(f"{e.value:.3g} ({e.low:.3g} to {e.high:.3g})" for e in (side.average, side.aptitude, side.unreliability)))
+            (name, side.tasks, *(f"{e.value:.3g} ({e.low:.3g} to {e.high:.3g})" for e in (side.average, side.aptitude, side.unreliability)))  # noqa: E501
             for name, side in (("whole", found.whole), ("in turns", found.sharded))
         ]  # fmt: skip
         print_table(("form", "tasks", "average", "aptitude (p90)", "unreliability (p90-p10)"), rows, "No tasks.")
         for name, e in (("aptitude", found.aptitude_change), ("unreliability", found.unreliability_change)):
             click.echo(f"{name}, in turns minus whole: {e.value:+.3g} ({e.low:+.3g} to {e.high:+.3g})")
-        click.echo(f"{found.failed} runs got no answer, {found.unscored} no score, {len(loaded.cases) - len(pairs)} tasks could not be cut.")
+        click.echo(
+            f"{found.failed} runs got no answer, {found.unscored} no score, {len(loaded.cases) - len(pairs)} tasks could not be cut."  # noqa: E501
+        )
     raise SystemExit(1 if found.aptitude_change.high < 0 or found.unreliability_change.low > 0 else 0)
 
 
@@ -90,7 +100,9 @@ async def _play(
     plan, key = plan_of(loaded, settings, *target, chosen["concurrency"])
 
     async def judge(case: Case, answer: str) -> float | None:
-        marks: Any = plan.judges[0].scorer.score(Subject(kind="case", subject_id=case.case_id, output=answer, case=case))
+        marks: Any = plan.judges[0].scorer.score(
+            Subject(kind="case", subject_id=case.case_id, output=answer, case=case)
+        )
         value: float | None = (marks if isinstance(marks, tuple) else await marks)[0].value
         return value
 

@@ -1,4 +1,4 @@
-"""A locale is judged by its own native items: a hidden regression fails, equal sides pass, translations measure nothing."""
+"""A locale is judged by its own native items: a hidden loss fails, equal sides pass, translations measure nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def test_equal_sides_fail_in_at_most_five_in_a_hundred() -> None:
     failed = 0
     for _ in range(200):
         before, after = (
-            [Observation(item=str(n), locale="abcd"[n % 4], score=float(rng.random() < 0.8), native=True) for n in range(200)]
+            [
+                Observation(item=str(n), locale="abcd"[n % 4], score=float(rng.random() < 0.8), native=True)
+                for n in range(200)
+            ]
             for _ in range(2)
         )
         failed += any(each.ruling == "failed" for each in rule_locales(after, before))
@@ -54,7 +57,7 @@ def test_one_native_item_fewer_than_the_least_is_not_measured() -> None:
 
 def test_unequal_refusals_on_the_same_prompts_are_told_and_equal_ones_are_not() -> None:
     rows = [
-        Observation(item=f"{locale}{n}", locale=locale, refused=n % 10 == 0 or (locale == "fr" and n % 5 == 0), prompt=str(n))
+        Observation(item=f"{locale}{n}", locale=locale, refused=n % 10 == 0 or (locale == "fr" and n % 5 == 0), prompt=str(n))  # noqa: E501
         for locale in ("en", "fr", "de") for n in range(200)
     ]  # fmt: skip
     found = {each.locale: each.unequal for each in refusal_parity(rows, "en")}

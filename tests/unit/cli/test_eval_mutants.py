@@ -1,4 +1,4 @@
-"""A suite is graded by planted defects: exact match alone kills few, properties add to it, always failing earns nothing."""
+"""A suite is graded by planted defects: exact match kills few, properties add, always failing earns nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from watchkeeper.cli import main
 
-SUITE = '''
+SUITE = """
 suite = {
     "name": "desk",
     "cases": [{"id": n, "input": f"Please tell me when parcel {n} arrives.", "expected": EXPECTED} for n in range(40)],
@@ -19,7 +19,7 @@ suite = {
 }
 def target(messages):
     return "It arrives on 2026-03-05 after 30 km."
-'''
+"""
 SAME = [{"name": "any wording", "holds": "same", "under": "paraphrase", "allowed": 0.2}]
 
 

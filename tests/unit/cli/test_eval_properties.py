@@ -16,7 +16,7 @@ import random
 rng = random.Random(5)
 suite = {
     "name": "loans",
-    "cases": [{"id": n, "input": f"{{name}} asks for a loan of {n + 1} euros. Grant it? Answer yes or no."} for n in range(80)],
+    "cases": [{"id": n, "input": f"{{name}} asks for a loan of {n + 1} euros. Grant it? Answer yes or no."} for n in range(80)],  # noqa: E501  # noqa: E501
     "properties": [PROPERTY],
 }
 def target(messages):
@@ -66,7 +66,7 @@ def test_a_flaky_system_is_given_a_rate_and_called_flaky(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("answer", "wanted", "code"),
     [
-        ("'no' if 'not' in text else 'yes'", {"holds": "flips", "labels": ["yes", "no"], "rewrite": {"pattern": "asks", "by": "does not ask"}}, 0),
+        ("'no' if 'not' in text else 'yes'", {"holds": "flips", "labels": ["yes", "no"], "rewrite": {"pattern": "asks", "by": "does not ask"}}, 0),  # noqa: E501
         ("'yes'", {"holds": "flips", "labels": ["yes", "no"], "rewrite": {"pattern": "asks", "by": "does not ask"}}, 1),
         ("'no, 77 euros'", {"holds": "contained", "under": "perturb"}, 1),
         ("text.split()[6]", {"holds": "contained", "under": "perturb", "with": {"kinds": ["case"], "count": 3}}, 0),
@@ -74,7 +74,7 @@ def test_a_flaky_system_is_given_a_rate_and_called_flaky(tmp_path: Path) -> None
         ("'word ' * 8", {"holds": "at_most", "words": 8, "under": "perturb"}, 0),
         ("text.lower().strip()", {"holds": "idempotent", "under": "perturb"}, 0),
         ("text + '!'", {"holds": "idempotent"}, 1),
-        ("'{}'", {"holds": "scored", "scorer": "schema", "scorer_with": {"schema": {"type": "object"}}, "under": "perturb"}, 0),
+        ("'{}'", {"holds": "scored", "scorer": "schema", "scorer_with": {"schema": {"type": "object"}}, "under": "perturb"}, 0),  # noqa: E501
         ("'[]'", {"holds": "scored", "scorer": "schema", "scorer_with": {"schema": {"type": "object"}}}, 1),
         ("1 / 0", {"holds": "at_most", "words": 8}, 3),
     ],

@@ -1,4 +1,4 @@
-"""Tasks in turns: a system that guesses early is less reliable and told so; one that is the same in both forms is not."""
+"""Tasks in turns: a system that guesses early is told to be less reliable; one that is the same in both is not."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from click.testing import CliRunner
 
 from watchkeeper.cli import main
 
-SUITE = '''
+SUITE = """
 import random
 rng = random.Random(9)
 suite = {
     "name": "sums",
-    "cases": [{"id": n, "input": f"I have {n} apples. I eat 2 of them. How many are left?", "expected": "right"} for n in range(20)],
+    "cases": [{"id": n, "input": f"I have {n} apples. I eat 2 of them. How many are left?", "expected": "right"} for n in range(20)],  # noqa: E501  # noqa: E501
     "scorers": [{"use": "exact"}],
 }
 def target(messages):
     turns = sum(m["role"] == "user" for m in messages)
     return "right" if rng.random() < CHANCE else "wrong"
-'''
+"""
 
 
 def stressed(folder: Path, chance: str) -> tuple[int, Any]:

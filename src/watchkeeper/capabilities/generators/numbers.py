@@ -7,13 +7,13 @@ Problem
 Method
     Numbers written as in English (1,234.50, or plain with a decimal point, or four digits and more) and dates that can
     be read one way only (2026-03-05, 5 March 2026, March 5, 2026) are found and written in the format of each of
-    `locales`. Numbers within identifiers (A-12, v2.1.0), years alone and ordinary small numbers stay as they are. One new
-    case for each case and locale in which something changes.
+    `locales`. Numbers within identifiers (A-12, v2.1.0), years alone and ordinary small numbers stay as they are. One
+    new case for each case and locale in which something changes.
 
 Limits
     Only the last user message. Digits stay ASCII except for `ar` and `hi`, whose own digits are used. Currencies and
-    units keep their place. Day and month of numeric dates depend on the locale, so a case in `en-US` format is ambiguous
-    by nature: that is the point, but its right answer must be known to the system from elsewhere.
+    units keep their place. Day and month of numeric dates depend on the locale, so a case in `en-US` format is
+    ambiguous by nature: that is the point, but its right answer must be known to the system from elsewhere.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _MONTHS = (
 )  # fmt: skip
 _NAMES = "|".join(_MONTHS)
 _FOUND = re.compile(
-    rf"(?<![\w.,/-])(?:(?P<iso>\d{{4}}-\d\d-\d\d)|(?P<long>\d{{1,2}} (?:{_NAMES}) \d{{4}}|(?:{_NAMES}) \d{{1,2}}, \d{{4}})"
+    rf"(?<![\w.,/-])(?:(?P<iso>\d{{4}}-\d\d-\d\d)|(?P<long>\d{{1,2}} (?:{_NAMES}) \d{{4}}|(?:{_NAMES}) \d{{1,2}}, \d{{4}})"  # noqa: E501
     r"|(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.\d+|\d{4,}))(?![\w/-]|[.,]\d)"
 )
 

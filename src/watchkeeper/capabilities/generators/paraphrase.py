@@ -13,8 +13,8 @@ Method
     ones for each of `rules`; a rule that finds nothing to change yields none.
 
 Limits
-    English only, and only the last user message. Rules are few so that they are safe: for freer wordings bring a file of
-    paraphrases and name the originals in `cluster`.
+    English only, and only the last user message. Rules are few so that they are safe: for freer wordings bring a file
+    of paraphrases and name the originals in `cluster`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Rule = Literal["polite", "contractions", "frame", "synonyms", "negate"]
 _FRAMES = ("Quick question: {}", "Hello, {}", "I have a question. {}", "{} That is all I need.", "Hi there! {}")
 _JOINED = (
     ("what is", "what's"), ("I am", "I'm"), ("it is", "it's"), ("do not", "don't"), ("cannot", "can't"),
-    ("is not", "isn't"), ("does not", "doesn't"), ("I would", "I'd"), ("I have not", "I haven't"), ("where is", "where's"),
+    ("is not", "isn't"), ("does not", "doesn't"), ("I would", "I'd"), ("I have not", "I haven't"), ("where is", "where's"),  # noqa: E501
 )  # fmt: skip
 _SYNONYMS = (
     ("buy", "purchase"), ("help me", "assist me"), ("need to", "have to"), ("want to", "would like to"),

@@ -1,4 +1,4 @@
-"""Changes how a question is typed and not what it asks: typos, white space, case, punctuation, Unicode form, list order.
+"""Changes how a question is typed, not what it asks: typos, white space, case, punctuation, Unicode, list order.
 
 Problem
     A curated set is typed with care; people are not. An answer that depends on a second blank or a swapped letter is
@@ -12,8 +12,8 @@ Method
     `order` shuffles the lines of a list. A change that changes nothing yields no case.
 
 Limits
-    Only the last user message is changed. Lower or upper case can change the meaning of a name (Turkish dotless i is not
-    handled), and a list whose order matters must not be shuffled: leave those kinds out there.
+    Only the last user message is changed. Lower or upper case can change the meaning of a name (Turkish dotless i is
+    not handled), and a list whose order matters must not be shuffled: leave those kinds out there.
 """
 
 from __future__ import annotations

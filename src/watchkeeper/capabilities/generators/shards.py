@@ -6,13 +6,13 @@ Problem
 
 Method
     The last user message is cut into sentences and list lines. The one that asks (the last one with a question mark,
-    else the first) becomes the first turn, all others follow in their order, or shuffled with `shuffle`. More than `most`
-    shards are joined at the end. The new case's message list ends with that many user messages in a row; whoever plays it
-    asks after each one. A task of one sentence is not cut and yields no case.
+    else the first) becomes the first turn, all others follow in their order, or shuffled with `shuffle`. More than
+    `most` shards are joined at the end. The new case's message list ends with that many user messages in a row; whoever
+    plays it asks after each one. A task of one sentence is not cut and yields no case.
 
 Limits
-    By rule, not by understanding: a sentence that leans on the one before it ("It was blue.") may come apart from it when
-    shuffled. Attribute `turns` is the number of user messages that came of the one.
+    By rule, not by understanding: a sentence that leans on the one before it ("It was blue.") may come apart from it
+    when shuffled. Attribute `turns` is the number of user messages that came of the one.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """Tells whether a reply addresses its reader in the wanted register: formal or informal, in seven languages.
 
 Problem
-    A translated prompt gives fluent replies that say du to a customer, or end in curt plain forms. Scores of meaning stay
-    good; the customer is offended.
+    A translated prompt gives fluent replies that say du to a customer, or end in curt plain forms. Scores of meaning
+    stay good; the customer is offended.
 
 Method
-    The forms of address in the output are read by rule (German, French, Spanish, Italian, Russian, Japanese, Korean). The
-    value is 1 where only the wanted register is marked, 0 where only the other one is, and 0 for both (label `mixed`). An
-    output that marks neither has no value: it says nothing about the register. The language is `language`, or the case's
-    attribute `locale`.
+    The forms of address in the output are read by rule (German, French, Spanish, Italian, Russian, Japanese, Korean).
+    The value is 1 where only the wanted register is marked, 0 where only the other one is, and 0 for both (label
+    `mixed`). An
+    output that marks neither has no value: it says nothing about the register. The language is `language`, or the
+    case's attribute `locale`.
 
 Limits
     Politeness is more than the form of address. Plural you is formal by its form in French and Russian. See

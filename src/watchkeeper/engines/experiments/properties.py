@@ -1,4 +1,4 @@
-"""Looks for answers that break a property, makes the counterexample small, and says how often it breaks, with an interval.
+"""Looks for answers that break a property, makes counterexamples small, and gives a violation rate with an interval.
 
 The system that is asked is random, so one broken answer proves little and one good answer proves nothing. For each
 property:
