@@ -36,7 +36,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 def read_register(text: str, language: str) -> Reading:
-    """Read a text in a language (`de`, or a locale tag such as `de-AT`); raises `ValueError` for one without a table."""
+    """Read a text in a language (`de`, or a tag such as `de-AT`); raises `ValueError` for one without a table."""
     name = language.replace("_", "-").partition("-")[0].lower()
     if name not in FORMS:
         raise ValueError(f"there are no register rules for {language!r}; known are: {', '.join(LANGUAGES)}")

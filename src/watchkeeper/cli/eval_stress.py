@@ -39,7 +39,7 @@ def stress(
     as_json: bool,
     **chosen: Any,
 ) -> None:
-    """Play the tasks of SUITE whole and cut into turns, many times: aptitude and unreliability apart, by its first scorer.
+    """Play the tasks of SUITE whole and cut into turns, many times: aptitude and unreliability, by its first scorer.
 
     Exit code 0, or 1 when cut tasks are shown to be less reliable or worse at their best; 2 when the suite cannot be
     used or none of its tasks can be cut.

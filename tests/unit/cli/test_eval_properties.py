@@ -16,7 +16,10 @@ import random
 rng = random.Random(5)
 suite = {
     "name": "loans",
-    "cases": [{"id": n, "input": f"{{name}} asks for a loan of {n + 1} euros. Grant it? Answer yes or no."} for n in range(80)],  # noqa: E501  # noqa: E501
+    "cases": [
+        {"id": n, "input": f"{{name}} asks for a loan of {n + 1} euros. Grant it? Answer yes or no."}
+        for n in range(80)
+    ],
     "properties": [PROPERTY],
 }
 def target(messages):

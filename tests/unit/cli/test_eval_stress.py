@@ -15,7 +15,10 @@ import random
 rng = random.Random(9)
 suite = {
     "name": "sums",
-    "cases": [{"id": n, "input": f"I have {n} apples. I eat 2 of them. How many are left?", "expected": "right"} for n in range(20)],  # noqa: E501  # noqa: E501
+    "cases": [
+        {"id": n, "input": f"I have {n} apples. I eat 2 of them. How many are left?", "expected": "right"}
+        for n in range(20)
+    ],
     "scorers": [{"use": "exact"}],
 }
 def target(messages):

@@ -45,7 +45,7 @@ class Mutant(Record):
 
 
 class MutantProvider:
-    """A target with a defect. `questions` are those that the suite's cases ask, which a brittle mutant knows by heart."""
+    """A target with a defect. `questions` are those of the suite, which a brittle mutant knows by heart."""
 
     def __init__(self, provider: ModelProvider, mutant: Mutant, questions: frozenset[str]) -> None:
         self.changed = 0

@@ -239,8 +239,7 @@ def _trials(claim: Claim, cases: tuple[Case, ...], rng: Random, most: int) -> li
     """The inputs of a property: the cases alone where one answer is judged, and what is made of them."""
     trials = [] if claim.property.paired else [_Trial(base=case, made=None) for case in cases]
     known = {case.case_id: case for case in cases}
-    for made in _made(claim, cases, rng):
-        trials.append(_Trial(base=known[str(made.attributes["parent"])], made=made))
+    trials.extend(_Trial(base=known[str(made.attributes["parent"])], made=made) for made in _made(claim, cases, rng))
     rng.shuffle(trials)
     return trials[:most]
 
