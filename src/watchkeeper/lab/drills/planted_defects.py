@@ -11,7 +11,7 @@ from watchkeeper.lab.stage import Notes, Result, Stage
 
 scenario = "S09"
 promise = (
-    "exact match misses paraphrase brittleness and a property catches it, with an interval; always failing earns nothing; "
+    "exact match misses paraphrase brittleness and a property catches it; always failing earns nothing; "
     "a system that is lost in turns is less reliable and no less apt."
 )
 _SUITE = """
@@ -20,7 +20,7 @@ rng = random.Random(9)
 suite = {{
     "name": "desk",
     "cases": [
-        {{"id": n, "input": f"I am waiting for parcel {{n}}. Please tell me when it arrives.", "expected": {expected!r}}}
+        {{"id": n, "input": f"I wait for parcel {{n}}. Please tell me when it arrives.", "expected": {expected!r}}}
         for n in range(30)
     ],
     "scorers": [{{"use": "exact"}}],
