@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watchkeeper.cli.eval_live import with_live
 from watchkeeper.cli.eval_properties import claims_of
-from watchkeeper.cli.eval_run import STOPPED, asker, plan_of, uvloop_run
+from watchkeeper.cli.eval_run import STOPPED, asker_for, plan_of, run_loop
 from watchkeeper.cli.eval_sources import sources_of
 from watchkeeper.cli.options import Failure, house_options, print_json
 
@@ -58,9 +59,9 @@ def mutants(
     settings = load(config, data=data)
     chosen |= {"requests_per_minute": None, "tokens_per_minute": None, "retries": 2}
     try:
-        loaded = load_suite(suite, sources_of(config, data))
+        loaded = with_live(load_suite(suite, sources_of(config, data)), settings)
         claims = claims_of(loaded, settings)
-        trials = uvloop_run(_play(loaded, claims, settings, (target, model), chosen))
+        trials = run_loop(_play(loaded, claims, settings, (target, model), chosen))
     except (SuiteError, CapReached) as error:
         raise Failure(str(error), "suite") from error
     except KeyboardInterrupt:
@@ -70,7 +71,8 @@ def mutants(
         print_json({**as_plain(found), "trials": as_plain(trials)})
     else:
         click.echo(
-            f"caught {found.caught} of {found.mutants} mutants; {found.false_alarms} of {found.controls} controls alarmed"  # noqa: E501
+            f"caught {found.caught} of {found.mutants} mutants; "
+            f"{found.false_alarms} of {found.controls} controls alarmed"
         )
         for defect, (caught, planted) in found.by_defect.items():
             click.echo(f"  {defect}: {caught} of {planted}")
@@ -87,7 +89,7 @@ async def _play(
     plan, key = plan_of(loaded, settings, *target, chosen["concurrency"])
     trials = []
     async with AsyncExitStack() as stack:
-        ask = await asker(stack, loaded, plan, key, settings, chosen)
+        ask = await asker_for(stack, loaded, plan, key, settings, chosen)
         for mutant in mutants_of(chosen["each"], chosen["controls"]):
             click.echo(f"{mutant.defect} {mutant.seed}", err=True)
             trials.append(await _trial(plan, claims, ask, mutant, chosen))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watchkeeper.cli.eval_run import asker, plan_of, uvloop_run
+from watchkeeper.cli.eval_live import with_live
+from watchkeeper.cli.eval_run import asker_for, plan_of, run_loop
 from watchkeeper.cli.eval_sources import sources_of
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table
 
@@ -52,12 +53,12 @@ def stress(
 
     settings = load(config, data=data)
     try:
-        loaded = load_suite(suite, sources_of(config, data))
+        loaded = with_live(load_suite(suite, sources_of(config, data)), settings)
         pairs = _pairs(loaded, settings, chosen["turns"])
         if not pairs or not loaded.suite.scorers:
             raise Failure(f"{suite}: needs a scorer, and tasks of two sentences or more to cut.", "suite")
         chosen |= {"requests_per_minute": None, "tokens_per_minute": None, "retries": 2}
-        found = uvloop_run(_play(loaded, settings, (target, model), pairs, chosen))
+        found = run_loop(_play(loaded, settings, (target, model), pairs, chosen))
     except (SuiteError, CapReached) as error:
         raise Failure(str(error), "suite") from error
     if as_json:
@@ -107,5 +108,5 @@ async def _play(
         return value
 
     async with AsyncExitStack() as stack:
-        ask = await asker(stack, loaded, plan, key, settings, chosen)
+        ask = await asker_for(stack, loaded, plan, key, settings, chosen)
         return await Stress(ask, plan.parameters, judge, chosen["concurrency"]).play(pairs, chosen["runs"])

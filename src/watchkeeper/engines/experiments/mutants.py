@@ -150,7 +150,7 @@ def grade(trials: Sequence[Trial]) -> Grade:
     controls = [each for each in trials if each.mutant.defect == "control"]
     caught, false = sum(each.alarmed for each in planted), sum(each.alarmed for each in controls)
     added = sum(each.by_properties and not each.by_scorers for each in planted)
-    by_defect = {}
+    by_defect: dict[str, tuple[int, int]] = {}
     for defect in DEFECTS:
         own = [each for each in planted if each.mutant.defect == defect]
         by_defect[defect] = (sum(each.alarmed for each in own), len(own))
