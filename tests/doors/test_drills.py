@@ -54,6 +54,8 @@ def test_what_cannot_be_run_is_an_error_that_lists_the_drills(words: tuple[str, 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_a_drill_that_is_interrupted_ends_its_servers(sign: signal.Signals, tmp_path: Path) -> None:
     said = tmp_path / "said"
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as below a shell's background job; a child would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with said.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "watchkeeper", "drill", "run", "runaway_loop"],

@@ -16,7 +16,7 @@ PACKAGE = REPOSITORY / "src" / "watchkeeper"
 # Megabytes (10^6 bytes) of files as unpacked, without the byte code that Python writes later. DuckDB's own library
 # is most of the whole and is counted apart; what was measured is in docs/decisions/0002-core-dependencies.md.
 DUCKDB_LIMIT_MB = 70
-REST_LIMIT_MB = 66
+REST_LIMIT_MB = 68
 
 pytestmark = [pytest.mark.slow, pytest.mark.door]
 

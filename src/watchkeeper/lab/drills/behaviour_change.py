@@ -12,8 +12,8 @@ from watchkeeper.lab.stage import Notes, Result, Stage
 
 scenario = "S10"
 promise = (
-    "Two versions with equal eval scores and other habits of length, hedging and fences: these rank first, the regex "
-    "consumer that would break is named, and equal versions are quiet. The replies are the drill's, no model's."
+    "Of two versions with equal scores the planted habits (length, hedging, fences) rank first, the regex consumer "
+    "that would break is named, and equal versions are quiet (replies written by the drill)."
 )
 
 ITEMS, EQUAL = 120, 20

@@ -13,7 +13,7 @@ from watchkeeper.lab.stage import Notes, Result, Stage
 
 scenario = "S03"
 promise = (
-    "ten points lost in French, in a set that is 88% English, pass the roll-up and fail the locale; a locale with only "
+    "Ten points lost in French, in a set that is 88% English, pass the roll-up and fail the locale; a locale with only "
     "translations is not measured."
 )
 

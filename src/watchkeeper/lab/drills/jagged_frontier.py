@@ -12,9 +12,8 @@ from watchkeeper.lab.stage import Notes, Result, Stage
 
 scenario = "S25"
 promise = (
-    "A map shows an easy cell that fails beside a hard one that passes, intervals apart; gating on it cuts errors at a "
-    "stated coverage, unmeasured traffic is told, and a lost cell is listed though the average gained. The answers are "
-    "drawn by the drill at planted rates, not asked of a model."
+    "A map shows an easy cell that fails beside a hard one that passes; gating on it cuts errors at a stated coverage, "
+    "and a lost cell is listed though the average gained (answers drawn at planted rates)."
 )
 
 ITEMS = 120

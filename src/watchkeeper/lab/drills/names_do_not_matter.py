@@ -11,7 +11,7 @@ from watchkeeper.lab.stage import Notes, Result, Stage
 
 scenario = "S36"
 promise = (
-    "a planted dependence on the script of a name passes the examples, breaks the property and shrinks to a minimal "
+    "A planted dependence on the script of a name passes the examples, breaks the property and shrinks to a minimal "
     "pair; an invariant system passes; a flaky one gets a rate and is called flaky."
 )
 

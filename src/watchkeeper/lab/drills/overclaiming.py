@@ -13,7 +13,7 @@ from watchkeeper.lab.stage import Notes, Result, Stage
 scenario = "S41"
 promise = (
     "Fake citations and invented reasons planted behind right answers leave accuracy unchanged and are found at their "
-    "planted rate, within the interval; a faithful set is near zero. The answers are written by the drill, not a model."
+    "planted rate; a faithful set is near zero (answers written by the drill)."
 )
 
 ITEMS, PLANTED = 300, 0.25

@@ -11,7 +11,7 @@ from watchkeeper.lab.stage import Notes, Result, Stage
 
 scenario = "S09"
 promise = (
-    "exact match misses paraphrase brittleness and a property catches it; always failing earns nothing; "
+    "Exact match misses paraphrase brittleness and a property catches it; always failing earns nothing; "
     "a system that is lost in turns is less reliable and no less apt."
 )
 _SUITE = """
