@@ -16,7 +16,7 @@ promise = (
 
 SHORT = Rule(name="a short answer", when=When(model="*"), answer="It is short.")
 HEALTHY, AFTER = 240, 150
-BUCKET_MINUTES = 0.0005
+BUCKET_MINUTES = 0.0002
 GUARD = """
 [[policies]]
 use = "budget"
