@@ -26,38 +26,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks._wire import EVENTS, REPLY
+
 CONNECTIONS = (1, 16, 64)
 STREAM_CONNECTIONS = 16
 ROUNDS = 3
 SECONDS = 1.8
-CHUNKS = 24
 PORT_LINE = "listening on "
-
-USAGE = {"prompt_tokens": 420, "completion_tokens": 24, "total_tokens": 444}
-HEAD = {"id": "chatcmpl-bench", "created": 1, "model": "gpt-4o-mini-2024-07-18", "system_fingerprint": "fp_bench"}
-REPLY = json.dumps(
-    {
-        **HEAD,
-        "object": "chat.completion",
-        "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": "word " * 60}, "finish_reason": "stop"},
-        ],
-        "usage": USAGE,
-    }
-).encode()
-
-
-def _event(delta: dict[str, str], finish: str | None = None, **more: Any) -> bytes:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return (
-        b"data: "
-        + json.dumps({**HEAD, "object": "chat.completion.chunk", "choices": [choice], **more}).encode()
-        + b"\n\n"
-    )
-
-
-EVENTS = [_event({"content": "word "}) for _ in range(CHUNKS)]
-EVENTS += [_event({}, "stop", usage=USAGE), b"data: [DONE]\n\n"]
 
 
 def request_body(stream: bool) -> bytes:

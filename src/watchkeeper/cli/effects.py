@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import click
 
-from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
+from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table, when
 
 
 @click.group()
@@ -50,7 +49,7 @@ def list_(
         print_json(answer)
         return
     rows = [
-        (row["effect_id"], row["status"], _when(row["at_ns"]), row["tool"], row["target"], row["run"], row["step"])
+        (row["effect_id"], row["status"], when(row["at_ns"]), row["tool"], row["target"], row["run"], row["step"])
         for row in answer["items"]
     ]
     print_table(("id", "status", "claimed (UTC)", "tool", "object", "run", "step"), rows, "There are no effects.", True)
@@ -69,7 +68,7 @@ def show(effect_id: str, data: str | None, config: Path | None, as_json: bool) -
         print_json(found)
         return
     for name, value in found.items():
-        said = _when(value) if name.endswith("_ns") and value is not None else value
+        said = when(value) if name.endswith("_ns") and value is not None else value
         click.echo(f"{name.removesuffix('_ns').replace('_', ' '):<12} {plain(_text(said))}")
 
 
@@ -133,7 +132,3 @@ def end_run(run: str, data: str | None, config: Path | None, as_json: bool) -> N
 
 def _text(value: object) -> object:
     return json.dumps(value) if isinstance(value, dict | list) else value
-
-
-def _when(at_ns: int) -> str:
-    return datetime.fromtimestamp(at_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")

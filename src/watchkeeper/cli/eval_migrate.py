@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watchkeeper.cli.eval_asking import MEASURED_ON, asking_options, load_asked, on_bench, result_price
+from watchkeeper.cli.eval_asking import MEASURED_ON, load_asked, on_bench, result_price
+from watchkeeper.cli.eval_options import asking_options
 from watchkeeper.cli.eval_prompt import MARGIN, margin_of, read_prompt
 from watchkeeper.cli.eval_run import UNRESOLVED
 from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table, write_private

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watchkeeper.cli.eval_live import with_live
+from watchkeeper.cli.eval_options import asking_options
 from watchkeeper.cli.eval_run import STOPPED, UNRESOLVED, asker_for, plan_of, run_loop
 from watchkeeper.cli.eval_sources import sources_of
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("suite", type=click.Path(path_type=Path))
-@click.option("--target", metavar="URL", help="Ask this endpoint instead of the suite's own.")
-@click.option("--model", help="Ask this model instead of the suite's own.")
+@asking_options
 @click.option("--inputs", type=click.IntRange(1, 100_000), default=500, show_default=True, help="Inputs a property.")
 @click.option(
     "--tries", type=click.IntRange(0, 10_000), default=150, show_default=True, help="Tries to shrink one finding."
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
     "--reruns", type=click.IntRange(1, 1_000), default=10, show_default=True, help="How often a finding is asked again."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides which inputs are generated.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, help="Calls at a time.")
-@click.option("--requests-per-minute", type=click.FloatRange(0, min_open=True), help="Ask no faster than this.")
-@click.option("--tokens-per-minute", type=click.FloatRange(0, min_open=True), help="Use no more tokens than this.")
-@click.option(
-    "--retries", type=click.IntRange(0, 20), default=2, show_default=True, help="Tries after a first failure."
-)
-@click.option("--cap-usd", type=click.FloatRange(0), help="Stop before more than this could be spent.")
-@click.option("--no-cache", is_flag=True, help="Ask everything anew, and keep no answers.")
 @click.option("--cases", type=click.Path(path_type=Path), help="Write the counterexamples as cases of a suite.")
 @house_options
 def properties(

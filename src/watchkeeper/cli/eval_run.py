@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from watchkeeper.cli.eval_live import with_live
+from watchkeeper.cli.eval_options import asking_options
 from watchkeeper.cli.eval_publish import publish, publish_options
 from watchkeeper.cli.eval_sources import sources_of
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table
@@ -35,16 +36,7 @@ LINES_EVERY_S = 10.0
 
 @click.command()
 @click.argument("suite", type=click.Path(path_type=Path))
-@click.option("--target", metavar="URL", help="Ask this endpoint instead of the suite's own.")
-@click.option("--model", help="Ask this model instead of the suite's own.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, help="Calls at a time.")
-@click.option("--requests-per-minute", type=click.FloatRange(0, min_open=True), help="Ask no faster than this.")
-@click.option("--tokens-per-minute", type=click.FloatRange(0, min_open=True), help="Use no more tokens than this.")
-@click.option(
-    "--retries", type=click.IntRange(0, 20), default=2, show_default=True, help="Tries after a first failure."
-)
-@click.option("--cap-usd", type=click.FloatRange(0), help="Stop before more than this could be spent.")
-@click.option("--no-cache", is_flag=True, help="Ask everything anew, and keep no answers.")
+@asking_options
 @click.option("--against", metavar="RUN", help="Gate against a baseline: an experiment's id, or a file of --out.")
 @click.option(
     "--require",

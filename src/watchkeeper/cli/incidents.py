@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table, write_private
+from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table, when, write_private
 
 
 @click.group()
@@ -30,7 +29,7 @@ def list_(status: str | None, since: str | None, data: str | None, config: Path 
         print_json(answer)
         return
     rows = [
-        (row["incident_id"], row["status"], row["severity"], _when(row["opened_ns"]), row["subject"], row["title"])
+        (row["incident_id"], row["status"], row["severity"], when(row["opened_ns"]), row["subject"], row["title"])
         for row in answer["items"]
     ]
     print_table(("id", "status", "severity", "opened (UTC)", "subject", "title"), rows, "There are no incidents.")
@@ -52,11 +51,11 @@ def show(incident_id: str, data: str | None, config: Path | None, as_json: bool)
     click.echo(f"{plain(found['title'])}")
     click.echo(f"{found['incident_id']}: {found['status']}, {found['severity']}, about {plain(found['subject'])}")
     owner = f", owner {plain(found['owner'])}" if found.get("owner") else ""
-    click.echo(f"opened {_when(found['opened_ns'])} UTC{owner}, {len(found.get('traces', []))} traces")
+    click.echo(f"opened {when(found['opened_ns'])} UTC{owner}, {len(found.get('traces', []))} traces")
     click.echo("")
     for entry in found.get("timeline", []):
         actor = plain(entry.get("actor", "watchkeeper"))
-        click.echo(f"  {_when(entry['at_ns'])}  {plain(entry['kind']):<12} {plain(entry['text'])} [{actor}]")
+        click.echo(f"  {when(entry['at_ns'])}  {plain(entry['kind']):<12} {plain(entry['text'])} [{actor}]")
 
 
 @incident.command()
@@ -138,7 +137,3 @@ def _safe(incident_id: str) -> str:
     from urllib.parse import quote
 
     return quote(incident_id, safe="")
-
-
-def _when(at_ns: int) -> str:
-    return datetime.fromtimestamp(at_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")

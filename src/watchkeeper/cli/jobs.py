@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
 
-from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
+from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table, when
 
 if TYPE_CHECKING:
     from watchkeeper.cli.door import Door
@@ -77,7 +76,7 @@ def list_(
         print_json(answer)
         return
     rows = [
-        (row["job_id"], row["status"], row["outcome"], _when(row["at_ns"]), _share(row["progress"]), row["message"])
+        (row["job_id"], row["status"], row["outcome"], when(row["at_ns"]), _share(row["progress"]), row["message"])
         for row in answer["items"]
     ]
     print_table(("id", "status", "outcome", "moved (UTC)", "progress", "message"), rows, "There are no jobs.", True)
@@ -215,7 +214,3 @@ def _read(file: Path) -> Any:
 
 def _share(progress: float | None) -> str:
     return "–" if progress is None else f"{100 * progress:.0f}%"
-
-
-def _when(at_ns: int) -> str:
-    return datetime.fromtimestamp(at_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
