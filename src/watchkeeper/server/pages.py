@@ -63,6 +63,7 @@ NAV = (
     ("decisions", "/ui/decisions", "Decisions"),
     ("budgets", "/ui/budgets", "Budgets"),
     ("incidents", "/ui/incidents", "Incidents"),
+    ("experiments", "/ui/experiments", "Experiments"),
     ("jobs", "/ui/jobs", "Jobs"),
     ("effects", "/ui/effects", "Effects"),
     ("upstreams", "/ui/upstreams", "Upstreams"),

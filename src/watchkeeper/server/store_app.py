@@ -16,6 +16,7 @@ from watchkeeper.compose.bounding import BoundReader
 from watchkeeper.server.api import Api, ApiError, api_error
 from watchkeeper.server.asgi import App, Receive, Scope, Send, error_body
 from watchkeeper.server.budgets import budget_routes
+from watchkeeper.server.experiment_pages import ExperimentPages
 from watchkeeper.server.guard import secured
 from watchkeeper.server.keeping import KeepingApi, KeepingPages
 from watchkeeper.server.key_api import KeyApi
@@ -52,6 +53,7 @@ def routes_of(parts: StoreParts, pages: Pages) -> list[Route]:
     return [
         *budget_routes(parts, pages),
         *WorkPages(parts, pages).routes(),
+        *ExperimentPages(parts, pages).routes(),
         *KeepingPages(parts, pages).routes(),
         *KeepingApi(parts).routes(),
         *LineagePages(pages, parts).routes(),

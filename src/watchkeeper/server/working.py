@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,7 +15,7 @@ from watchkeeper.server.api import ApiError
 from watchkeeper.server.asgi import App, Receive, Scope, Send
 from watchkeeper.server.callers import Caller, read_caller
 from watchkeeper.server.parts import StoreParts
-from watchkeeper.server.views.filters import PAGE_ROWS, Control, Form, read_form
+from watchkeeper.server.views.filters import PAGE_ROWS, Control, asked_of, read_form
 from watchkeeper.server.views.lists import page_links
 from watchkeeper.server.views.working import (
     OUTCOMES,
@@ -75,7 +74,7 @@ class WorkPages:
     async def jobs(self, request: Request) -> Response:
         """Jobs in their latest state."""
         form = read_form(JOB_CONTROLS, request.query_params, self._parts.clock_ns(), "all")
-        asked, problem = _asked(Jobs, form)
+        asked, problem = asked_of(Jobs, form)
         found = (await self._parts.reader.ask(asked)).items
         page = page_links(form, min(len(found), PAGE_ROWS), len(found) > PAGE_ROWS, "Jobs")
         rows = job_rows(found[:PAGE_ROWS])
@@ -104,7 +103,7 @@ class WorkPages:
     async def effects(self, request: Request) -> Response:
         """What agents did to the world."""
         form = read_form(EFFECT_CONTROLS, request.query_params, self._parts.clock_ns(), "all")
-        asked, problem = _asked(Effects, form)
+        asked, problem = asked_of(Effects, form)
         found = (await self._parts.reader.ask(asked)).items
         page = page_links(form, min(len(found), PAGE_ROWS), len(found) > PAGE_ROWS, "Effects")
         rows = effect_rows(found[:PAGE_ROWS])
@@ -139,12 +138,3 @@ class _PassedOn(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app({**scope, "watchkeeper.caller": self._caller}, receive, send)
-
-
-def _asked(kind: type[Any], form: Form) -> tuple[Any, str]:
-    """The question that a form stands for; values that it cannot take are left out, and the page says so."""
-    try:
-        return msgspec.convert(form.parameters, kind), ""
-    except msgspec.ValidationError as error:
-        kept = {name: form.parameters[name] for name in ("since", "until", "limit", "cursor")}
-        return msgspec.convert(kept, kind), f"{error}. The filters were left out."

@@ -19,10 +19,12 @@ Method
 
 Limits
     A control that fired fewer than 30 times and then over some 120 more expected firings is not watched: too little is
-    known. What is taken away on purpose is found all the same; name it in `ignore`, or begin anew with `since`. Traffic
-    that moves away from the calls on which a control fires reads as silence. That a control fires less often, but
-    still does, is for other monitors. With a history that slides (`window_days`) the false-alarm rate is for each
-    window of that length. It finds one control at a time and names the others that are silent too.
+    known. Nor is one watched before 40 blocks have passed, and a block is at least one bucket: at five minutes that is
+    200 minutes with calls, however many calls they hold. What is taken away on purpose is found all the same; name it
+    in `ignore`, or begin anew with `since`. Traffic that moves away from the calls on which a control fires reads as
+    silence. That a control fires less often, but still does, is for other monitors. With a history that slides
+    (`window_days`) the false-alarm rate is for each window of that length. It finds one control at a time and names the
+    others that are silent too.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ promise = (
 
 SHORT = Rule(name="a short answer", when=When(model="*"), answer="It is short.")
 HEALTHY, AFTER = 240, 150
-BUCKET_MINUTES = 0.0002
+BUCKET_MINUTES = 0.0001
+"""6 ms: a control is learnt from 40 blocks of at least one bucket each, and 240 calls must fill them on any machine."""
 GUARD = """
 [[policies]]
 use = "budget"

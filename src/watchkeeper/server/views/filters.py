@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 from urllib.parse import urlencode
+
+import msgspec
 
 from watchkeeper.queries.timespan import DAY_NS, parse_span
 from watchkeeper.records.record import Record
 from watchkeeper.server.visible import visible
 
+Q = TypeVar("Q")
 RANGES = (
     ("15m", "Last 15 minutes"),
     ("1h", "Last hour"),
@@ -97,6 +101,15 @@ def read_form(
         page=_page(asked.get("page", "")),
         query=urlencode(active),
     )
+
+
+def asked_of(kind: type[Q], form: Form) -> tuple[Q, str]:
+    """The question that a form stands for; values that it cannot take are left out, and the page says so."""
+    try:
+        return msgspec.convert(form.parameters, kind), ""
+    except msgspec.ValidationError as error:
+        kept = {name: form.parameters[name] for name in ("since", "until", "limit", "cursor")}
+        return msgspec.convert(kept, kind), f"{error}. The filters were left out."
 
 
 def _field(control: Control, value: str) -> Field:
