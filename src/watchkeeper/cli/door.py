@@ -96,9 +96,9 @@ class Door:
         """Ask a named question. A running server counts in what it has indexed: `flush` first for the last moments."""
         return self.get(f"/api/v1/{quote(question, safe='')}", parameters).json()
 
-    def flush(self) -> Any:
-        """Index everything recorded so far."""
-        return self.post("/api/v1/ingest/flush").json()
+    def flush(self, wait: str | None = None) -> Any:
+        """Index everything recorded so far; with `wait` ("2s") no longer than that, and `behind` says what is left."""
+        return self.post("/api/v1/ingest/flush" + (f"?wait={wait}" if wait else "")).json()
 
     def _wait_for_store(self) -> None:
         """Give a server that has just been started the time to open its store; whatever it answers then is told."""

@@ -68,6 +68,7 @@ def import_(files: tuple[Path, ...], form: str, data: str | None, config: Path |
     tally = Tally()
     with open_door(config, data, create=True) as door:
         unlock(door.config, door.home)
+        before = door.flush()["so_far"]
         writer = captured(door.config, door.home, _writer(door.home), "import")
         try:
             read = partial(import_file, form=form, journal=writer, pricer=prices_of(door.config))
@@ -79,7 +80,8 @@ def import_(files: tuple[Path, ...], form: str, data: str | None, config: Path |
             ) from error
         finally:
             writer.close()
-        indexed = door.flush()
+        # A server indexes as it goes, so what a flush itself has done is only the rest.
+        indexed = {name: max(0, count - before[name]) for name, count in door.flush()["so_far"].items()}
     _tell(tally, indexed, as_json)
     raise SystemExit(STOPPED if tally.stopped else int(bool(tally.rejected) and not tally.kept))
 

@@ -16,6 +16,8 @@ from watchkeeper.queries.timespan import FAR_NS
 if TYPE_CHECKING:
     from watchkeeper.queries.registry import Parameter
 
+WAIT = "5s"
+"""How long a question waits for the index to take what was recorded before it was asked."""
 HELP_WORDS = ("help", "?")
 FIRST = (
     "bucket", "incident_id", "experiment_id", "trace_id", "span_id", "start_ns", "at_ns", "duration_ns", "name",
@@ -60,7 +62,10 @@ def ask(
 
     pairs = [_pair(word) for word in parameters]
     with open_door(config, data) as door:
+        behind = door.flush(WAIT).get("behind")
         answer = door.ask(question, dict(pairs))
+    if behind:
+        click.echo(f"The last moments are not in this answer yet. {behind}", err=True)
     if as_json:
         print_json(answer)
     else:

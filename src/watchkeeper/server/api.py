@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from watchkeeper.compose.payloads import Gone
 from watchkeeper.kinds.report import Scope
 from watchkeeper.queries.exported import Exported
 from watchkeeper.queries.registry import QUESTIONS, QuestionError, as_plain, parameters, question_from
-from watchkeeper.queries.timespan import parse_time
+from watchkeeper.queries.timespan import SECOND_NS, parse_span, parse_time
 from watchkeeper.records.body import Body
 from watchkeeper.records.record import as_json
 from watchkeeper.records.span import Span
@@ -27,6 +28,7 @@ from watchkeeper.server.parts import StoreParts
 from watchkeeper.server.roles import ADMIN, refusal_of
 
 EXPORT_NOTED_NS = 600 * 1_000_000_000
+LONGEST_WAIT_S = 60.0
 MAX_NOTE_CHARS = 4_000
 _RANGE = ("since", "until")
 REQUEST = "request"
@@ -78,6 +80,7 @@ class Api:
     def __init__(self, parts: StoreParts) -> None:
         self._parts = parts
         self._exported: dict[str, int] = {}
+        self._flushing: set[asyncio.Future[Any]] = set()
 
     def routes(self) -> list[Route]:
         """The API's addresses; the questions come last because their name is a wildcard."""
@@ -131,9 +134,28 @@ class Api:
             note(self._parts, request, "export.read", "spans", str(request.url.query) or None)
 
     async def flush(self, request: Request) -> Response:
-        """Index everything appended so far, and say how much that was."""
-        del request
-        return answer(await self._parts.flush())
+        """Index everything appended so far, and say how much that was.
+
+        With `wait` (as in `2s`) no longer than that: then the answer says under `behind` what is still to be indexed.
+        """
+        wait = request.query_params.get("wait")
+        if wait is None:
+            return answer(await self._parts.flush())
+        try:
+            seconds = min(parse_span(wait) / SECOND_NS, LONGEST_WAIT_S)
+        except ValueError as error:
+            raise ApiError(400, "invalid_request_error", "bad_parameter", str(error), "wait") from error
+        flushing = asyncio.ensure_future(self._parts.flush())
+        self._flushing.add(flushing)
+        flushing.add_done_callback(self._flushed)
+        done, _ = await asyncio.wait({flushing}, timeout=seconds)
+        return answer(flushing.result() if done else {"behind": self._parts.lag()})
+
+    def _flushed(self, flushing: asyncio.Future[Any]) -> None:
+        """Nobody waits for it any more: what went wrong is told by the index's own state."""
+        self._flushing.discard(flushing)
+        if not flushing.cancelled():
+            flushing.exception()
 
     async def span(self, request: Request) -> Response:
         """One whole span with its bodies' names, events, and messages."""

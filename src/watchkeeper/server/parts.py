@@ -98,8 +98,9 @@ class Searching(Protocol):
         ...
 
 
-async def _nothing_to_flush() -> dict[str, int]:
-    return {"frames": 0, "records": 0, "duplicates": 0}
+async def _nothing_to_flush() -> dict[str, Any]:
+    counts = {"frames": 0, "records": 0, "duplicates": 0}
+    return {**counts, "so_far": counts}
 
 
 async def _no_watermarks() -> Mapping[str, Watermark]:
@@ -122,9 +123,9 @@ def _no_metrics() -> bytes:
 class StoreParts:
     """All that the pages and the API need. A desk that is None is answered with "not available here".
 
-    `flush` indexes everything appended so far and says how much that was; `backtest` takes {policy, since, with} and
-    answers with sentences and figures; `ready` is None or a sentence that says why the store cannot answer, `lag` one
-    that says how far the index is behind.
+    `flush` indexes everything appended so far and says how much that was, and under `so_far` how much since the start;
+    `backtest` takes {policy, since, with} and answers with sentences and figures; `ready` is None or a sentence that
+    says why the store cannot answer, `lag` one that says how far the index is behind.
     """
 
     reader: Reader
@@ -140,7 +141,7 @@ class StoreParts:
     monitors: Callable[[], Awaitable[Any]] | None = None
     prober: Prober | None = None
     runs: RunDesk | None = None
-    flush: Callable[[], Awaitable[Mapping[str, int]]] = _nothing_to_flush
+    flush: Callable[[], Awaitable[Mapping[str, Any]]] = _nothing_to_flush
     watermarks: Callable[[], Awaitable[Mapping[str, Watermark]]] = _no_watermarks
     eraser: Eraser | None = None
     prover: Prover | None = None

@@ -134,9 +134,11 @@ class StoreProcess:
 
         self._house = house = StoreHouse(config, home)
 
-        async def flush() -> Mapping[str, int]:
+        async def flush() -> Mapping[str, Any]:
             done = await house.ingester.drain()
-            return {"frames": done.frames, "records": done.records, "duplicates": done.duplicates}
+            it = house.ingester
+            so_far = {"frames": it.frames, "records": it.records, "duplicates": it.duplicates}
+            return {"frames": done.frames, "records": done.records, "duplicates": done.duplicates, "so_far": so_far}
 
         self.app: App = store_app(
             StoreParts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -144,4 +145,23 @@ async def test_the_same_app_answers_inside_a_process(house: House) -> None:
     assert status == 200
     assert len(json.loads(body)["items"]) == 1
     status, body = await call(store_app(house.parts()), "POST", "/api/v1/ingest/flush", b"{}")
-    assert (status, json.loads(body)) == (200, {"frames": 0, "records": 0, "duplicates": 0})
+    counts = {"frames": 0, "records": 0, "duplicates": 0}
+    assert (status, json.loads(body)) == (200, {**counts, "so_far": counts})
+
+
+async def test_whoever_waits_for_the_index_waits_no_longer_than_asked_and_hears_what_is_left(house: House) -> None:
+    going_on, ended = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> dict[str, int]:
+        await going_on.wait()
+        ended.set()
+        return {"frames": 7}
+
+    app = store_app(house.parts(flush=slow, lag=lambda: "the index is 9 s behind"))
+    late = await ask(app, "/api/v1/ingest/flush?wait=10ms", "POST", JSON, b"{}")
+    assert json.loads(late.body) == {"behind": "the index is 9 s behind"}
+    going_on.set()
+    await ended.wait()  # what was begun goes on
+    assert json.loads((await ask(app, "/api/v1/ingest/flush?wait=5s", "POST", JSON, b"{}")).body) == {"frames": 7}
+    wrong = await ask(app, "/api/v1/ingest/flush?wait=soon", "POST", JSON, b"{}")
+    assert (wrong.status, json.loads(wrong.body)["error"]["param"]) == (400, "wait")
