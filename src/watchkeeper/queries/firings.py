@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
 from watchkeeper.queries import parameters as p
 from watchkeeper.queries.filters import CALL, all_of, columns, count, equal, page
 from watchkeeper.queries.question import Answer
-from watchkeeper.queries.select import Bucket, Known, MapHas, Order, Rows, Select
+from watchkeeper.queries.select import Aggregate, Bucket, Known, MapHas, Order, Rows, Select, Table
 from watchkeeper.queries.timespan import FAR_NS, MINUTE_NS
 from watchkeeper.records.record import Record
 
@@ -45,21 +45,8 @@ class Carried(Record):
             count(f"attribute_{n}", MapHas(column="attributes", key=key, op="!=", value="\x00"))
             for n, key in enumerate(self.attributes)
         ]
-        return Select(
-            table="spans",
-            since_ns=self.since,
-            until_ns=self.until,
-            columns=(
-                Bucket(name="start_ns", width_ns=self.width),
-                *columns("upstream"),
-                count("calls"),
-                *present,
-                *marks,
-            ),
-            where=all_of([CALL], equal(status="ok")),
-            group=("bucket", "upstream"),
-            order=(Order(by="bucket"), Order(by="upstream")),
-        )
+        counts = (count("calls"), *present, *marks)
+        return _by_bucket(self, "spans", "start_ns", ("upstream",), counts, where=all_of([CALL], equal(status="ok")))
 
     def answer(self, rows: Rows) -> Answer:
         """One item per bucket and upstream."""
@@ -76,15 +63,7 @@ class Asked(Record):
 
     def select(self) -> Select:
         """Plan the query."""
-        return Select(
-            table="spans",
-            since_ns=self.since,
-            until_ns=self.until,
-            columns=(Bucket(name="start_ns", width_ns=self.width), count("calls")),
-            where=all_of([CALL]),
-            group=("bucket",),
-            order=(Order(by="bucket"),),
-        )
+        return _by_bucket(self, "spans", "start_ns", (), (count("calls"),), where=all_of([CALL]))
 
     def answer(self, rows: Rows) -> Answer:
         """One item per bucket that has calls."""
@@ -101,14 +80,7 @@ class Ruled(Record):
 
     def select(self) -> Select:
         """Plan the query."""
-        return Select(
-            table="decisions",
-            since_ns=self.since,
-            until_ns=self.until,
-            columns=(Bucket(name="at_ns", width_ns=self.width), *columns("policy", "instance"), count("rulings")),
-            group=("bucket", "policy", "instance"),
-            order=(Order(by="bucket"), Order(by="policy"), Order(by="instance")),
-        )
+        return _by_bucket(self, "decisions", "at_ns", ("policy", "instance"), (count("rulings"),))
 
     def answer(self, rows: Rows) -> Answer:
         """One item per bucket, policy and instance."""
@@ -125,16 +97,29 @@ class Judged(Record):
 
     def select(self) -> Select:
         """Plan the query."""
-        return Select(
-            table="scores",
-            since_ns=self.since,
-            until_ns=self.until,
-            latest_by=("score_id",),
-            columns=(Bucket(name="event_ns", width_ns=self.width), *columns("scorer", "name"), count("scores")),
-            group=("bucket", "scorer", "name"),
-            order=(Order(by="bucket"), Order(by="scorer"), Order(by="name")),
-        )
+        latest = {"latest_by": ("score_id",)}
+        return _by_bucket(self, "scores", "event_ns", ("scorer", "name"), (count("scores"),), **latest)
 
     def answer(self, rows: Rows) -> Answer:
         """One item per bucket, scorer and name of score."""
         return page(rows)
+
+
+def _by_bucket(
+    asked: Carried | Asked | Ruled | Judged,
+    table: Table,
+    clock: str,
+    keys: tuple[str, ...],
+    counts: tuple[Aggregate, ...],
+    **more: Any,
+) -> Select:
+    """Counts by time bucket and keys, in order of both."""
+    return Select(
+        table=table,
+        since_ns=asked.since,
+        until_ns=asked.until,
+        columns=(Bucket(name=clock, width_ns=asked.width), *columns(*keys), *counts),
+        group=("bucket", *keys),
+        order=tuple(Order(by=key) for key in ("bucket", *keys)),
+        **more,
+    )
