@@ -123,12 +123,26 @@ def test_reading_goes_on_from_a_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_synced_returns_when_all_appended_so_far_is_on_the_disk(tmp_path: Path) -> None:
-    writer = Journal(tmp_path, "gateway", KEY, sync_every_s=60)
-    writer.append(span(1))
-    with anyio.fail_after(30):
+async def test_synced_returns_when_all_appended_so_far_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, really = [], os.fdatasync
+
+    def noted(file: int) -> None:
+        really(file)
+        synced.append(os.fstat(file).st_size)
+
+    monkeypatch.setattr(os, "fdatasync", noted)
+    writer = Journal(tmp_path, "gateway", KEY, sync_every_s=3600)
+    for number in (1, 2):
+        writer.append(span(number))
+        (segment,) = (tmp_path / "gateway").glob("*.wkj")
+        with anyio.fail_after(30):
+            await writer.synced()
+        assert synced[-1] == segment.stat().st_size
+        times = len(synced)
         await writer.synced()
-        await writer.synced()
+        assert len(synced) == times, "what is on the disk already is not put there again"
     writer.close()
 
 
