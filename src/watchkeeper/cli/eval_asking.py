@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from watchkeeper.engines.experiments.arms import Bench
     from watchkeeper.engines.experiments.asking import Asker
     from watchkeeper.engines.experiments.results import Result
+    from watchkeeper.engines.experiments.runner import Plan
     from watchkeeper.engines.experiments.suite import Loaded
 
 T = TypeVar("T")
@@ -118,11 +119,34 @@ async def _worked(
     work: Callable[[Bench], Awaitable[T]],
     record: Callable[[Any], object] | None,
 ) -> T:
+    from watchkeeper.compose.asking import price_of
+    from watchkeeper.engines.experiments.arms import Bench
+
+    async with opened(loaded, settings, chosen) as asking:
+        price, told = price_of(settings), Told(asking.ask)
+        return await work(
+            Bench(asking.plan, asking.ask, progress=told, record=record, price=price, stopping=asking.stopping)
+        )
+
+
+class Asking(NamedTuple):
+    """A suite whose target and judges can be asked: the plan, the asker, and what Ctrl-C sets.
+
+    What else is opened on `stack` closes with it.
+    """
+
+    plan: Plan
+    ask: Asker
+    stopping: asyncio.Event
+    stack: AsyncExitStack
+
+
+@asynccontextmanager
+async def opened(loaded: Loaded, settings: Config, chosen: dict[str, Any]) -> AsyncIterator[Asking]:
+    """Open what a suite asks, as the options of asking say. A second Ctrl-C ends the process at once."""
     import signal
 
-    from watchkeeper.compose.asking import price_of
     from watchkeeper.compose.judging import attach_judges, kin_warnings
-    from watchkeeper.engines.experiments.arms import Bench
 
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -137,27 +161,31 @@ async def _worked(
         for warning in kin_warnings(plan):
             click.echo(warning, err=True)
         plan = await attach_judges(plan, stack)
-        ask = await asker_for(stack, loaded, plan, key, settings, chosen)
-        bench = Bench(plan, ask, progress=_Told(ask), record=record, price=price_of(settings), stopping=stopping)
-        return await work(bench)
+        yield Asking(plan, await asker_for(stack, loaded, plan, key, settings, chosen), stopping, stack)
 
 
-class _Told:
-    """Says on standard error how far the asking is: one line that is written over, or now and then a line."""
+class Told:
+    """Says on standard error how far the asking is: one line that is written over, or now and then a line.
 
-    def __init__(self, ask: Asker) -> None:
-        self._ask, self._came, self._said_s = ask, 0, time.monotonic()
+    `what` is what comes, `planned` how many of it are to come, where that is known.
+    """
+
+    def __init__(self, ask: Asker, what: str = "answers", planned: int | None = None) -> None:
+        self._ask, self._what, self._planned = ask, what, planned
+        self._came, self._said_s = 0, time.monotonic()
         self._every_s = 0.2 if sys.stderr.isatty() else LINES_EVERY_S
 
-    def __call__(self, result: Result) -> None:
+    def __call__(self, result: object) -> None:
         self._came += 1
         now = time.monotonic()
         if now - self._said_s < self._every_s:
             return
         self._said_s = now
         told = self._ask.told
+        of = "" if self._planned is None else f" of {self._planned}"
         line = (
-            f"{self._came} answers, {told.kept} of them kept from before, {told.failed} failed, ${told.spent_usd:.4g}"
+            f"{self._came}{of} {self._what}; {told.asked} questions, {told.kept} of them kept from before, "
+            f"{told.failed} failed, ${told.spent_usd:.4g}"
         )
         click.echo(f"\r\x1b[K{line}" if sys.stderr.isatty() else line, err=True, nl=not sys.stderr.isatty())
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from watchkeeper.cli.eval_asking import Told, load_asked, opened
 from watchkeeper.cli.eval_live import with_live
 from watchkeeper.cli.eval_options import asking_options
-from watchkeeper.cli.eval_run import STOPPED, UNRESOLVED, asker_for, plan_of, run_loop
-from watchkeeper.cli.eval_sources import sources_of
-from watchkeeper.cli.options import Failure, house_options, print_json, print_table
+from watchkeeper.cli.eval_run import STOPPED, UNRESOLVED, run_loop
+from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
 
 if TYPE_CHECKING:
     from watchkeeper.config import Config
-    from watchkeeper.engines.experiments.properties import Claim, Found
+    from watchkeeper.engines.experiments.properties import Claim, Counterexample, Found
     from watchkeeper.engines.experiments.suite import Loaded
 
 
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
 @house_options
 def properties(
     suite: Path,
-    target: str | None,
-    model: str | None,
     cases: Path | None,
     data: str | None,
     config: Path | None,
@@ -52,22 +48,20 @@ def properties(
     Exit code 0 when all properties hold; 1 when one is broken; 2 when the suite cannot be used; 3 when one could not be
     resolved; 130 when stopped by Ctrl-C. A Python suite is a program and is run as one.
     """
-    from watchkeeper.config import load
     from watchkeeper.engines.experiments.dataset import SuiteError
-    from watchkeeper.engines.experiments.suite import load_suite
 
-    settings = load(config, data=data)
+    loaded, settings = load_asked(suite, config, data)
+    if not loaded.suite.properties:
+        raise Failure(f"{suite}: has no `properties`. Add some; docs/how-to/properties.md shows how.", "suite")
     try:
-        loaded = with_live(load_suite(suite, sources_of(config, data)), settings)
-        if not loaded.suite.properties:
-            raise Failure(f"{suite}: has no `properties`. Add some; docs/how-to/properties.md shows how.", "suite")
+        loaded = with_live(loaded, settings)
         claims = claims_of(loaded, settings)
-        found, told, stopped = run_loop(_look(loaded, claims, settings, (target, model), chosen))
+        found, told, stopped = run_loop(_look(loaded, claims, settings, chosen))
     except SuiteError as error:
         raise Failure(str(error), "suite") from error
     if cases is not None:
         _write_cases(cases, found, loaded)
-    _tell(found, told, as_json)
+    _tell(found, told, stopped, as_json)
     if stopped:
         raise SystemExit(STOPPED)
     rulings = {each.ruling for each in found}
@@ -95,32 +89,21 @@ def claims_of(loaded: Loaded, settings: Config) -> list[Claim]:
 
 
 async def _look(
-    loaded: Loaded,
-    claims: list[Claim],
-    settings: Config,
-    target: tuple[str | None, str | None],
-    chosen: dict[str, Any],
+    loaded: Loaded, claims: list[Claim], settings: Config, chosen: dict[str, Any]
 ) -> tuple[list[Found], Any, bool]:
-    import signal
-
     from watchkeeper.engines.experiments.properties import Budget, Properties
 
-    stopping = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stopping.set)
-    plan, key = plan_of(loaded, settings, *target, chosen["concurrency"])
-    budget = Budget(
-        inputs=chosen["inputs"], tries=chosen["tries"], reruns=chosen["reruns"], concurrency=chosen["concurrency"]
-    )
+    budget = Budget(**{name: chosen[name] for name in ("inputs", "tries", "reruns", "concurrency")})
     found: list[Found] = []
-    async with AsyncExitStack() as stack:
-        ask = await asker_for(stack, loaded, plan, key, settings, chosen)
-        look = Properties(ask, plan.parameters, budget, chosen["seed"])
+    async with opened(loaded, settings, chosen) as asking:
         for claim in claims:
             click.echo(f"looking: {claim.property.name}", err=True)
-            found.append(await look.look(claim, loaded.cases, stopping))
-            if stopping.is_set():
+            progress = Told(asking.ask, "inputs")
+            look = Properties(asking.ask, asking.plan.parameters, budget, chosen["seed"], progress)
+            found.append(await look.look(claim, loaded.cases, asking.stopping))
+            if asking.stopping.is_set():
                 break
-        return found, ask.told, stopping.is_set()
+        return found, asking.ask.told, asking.stopping.is_set()
 
 
 def _write_cases(path: Path, found: list[Found], loaded: Loaded) -> None:
@@ -142,11 +125,11 @@ def _filled(case: Any) -> dict[str, Any]:
     return {name: value for name, value in as_plain(case).items() if value not in (None, [], ())}
 
 
-def _tell(found: list[Found], told: Any, as_json: bool) -> None:
+def _tell(found: list[Found], told: Any, stopped: bool, as_json: bool) -> None:
     if as_json:
         from watchkeeper.queries.registry import as_plain
 
-        print_json({"properties": as_plain(found), "asked": as_plain(told)})
+        print_json({"properties": as_plain(found), "asked": as_plain(told), "stopped": stopped})
         return
     rows = [
         (
@@ -162,13 +145,36 @@ def _tell(found: list[Found], told: Any, as_json: bool) -> None:
     print_table(("property", "ruling", "violations", "rate (95%)", "allowed", "cause"), rows, "Nothing was looked at.")
     for each in found:
         for example in each.counterexamples:
-            click.echo(f"{each.name}: {example.why}")
-            click.echo(f"  {example.messages}" + (f"\n  {example.changed}" if example.changed else ""))
-            again = example.rate
-            click.echo(
-                f"  asked again {again.n} times it broke in {again.value:.0%} ({again.low:.0%} to {again.high:.0%})"
-            )
-        if each.errors:
-            click.echo(f"{each.name}: {each.errors} inputs got no answer and are in no rate.")
-        if each.stopped:
-            click.echo(f"{each.name}: ended early. {each.stopped}")
+            _tell_example(each.name, example)
+        for line in _remarks(each):
+            click.echo(plain(f"{each.name}: {line}"))
+
+
+def _tell_example(name: str, example: Counterexample) -> None:
+    click.echo(plain(f"{name}: {example.why}"))
+    for messages in (example.messages, example.changed):
+        if messages is not None:
+            click.echo(plain(f"  {messages}"))
+    again, lost = example.rate, f", {example.unanswered} more got no answer" if example.unanswered else ""
+    rate = (
+        "nothing is known of how often" if not again.n else f"{again.value:.0%} ({again.low:.0%} to {again.high:.0%})"
+    )
+    click.echo(f"  broke again in: {rate}; {again.n} answers{lost}")
+
+
+def _remarks(found: Found) -> list[str]:
+    """What is to be known of a property beside its figures."""
+    said = [] if found.ruling != "not resolved" else [f"not resolved: {found.why}."]
+    if found.unanswered:
+        said.append(
+            f"{found.unanswered} inputs got no answer and are in no rate. The first failure: {found.first_error}"
+        )
+    if found.unjudged:
+        said.append(f"{found.unjudged} answers could not be judged and are in no rate.")
+    if found.unconfirmed:
+        said.append(f"{found.unconfirmed} violations did not break again and were not made small.")
+    if found.unanswered_again:
+        said.append(f"{found.unanswered_again} questions got no answer when violations were asked again.")
+    if found.stopped:
+        said.append(f"ended early. {found.stopped}")
+    return said

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from watchkeeper.cli import main
+from watchkeeper.lab.provider import LabConfig, PlannedFault
+from watchkeeper.lab.script import Rule, When
+from watchkeeper.lab.serving import LabServer
 
 SUITE = """
 import random
@@ -94,3 +103,58 @@ def test_a_suite_without_properties_is_told_so(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["eval", "properties", str(suite)])
     assert done.exit_code == 2
     assert "has no `properties`" in done.stderr
+
+
+YES = Rule(name="ascii", when=When(last=r"^[ -~]*$"), answer="yes")
+NO = Rule(name="others", answer="no")
+
+
+def http_suite(folder: Path, url: str, cases: int = 60) -> Path:
+    path = folder / "loans.yaml"
+    rows = [{"id": n, "input": f"{{name}} asks for a loan of {n + 1} euros."} for n in range(cases)]
+    asked = {"base_url": url, "model": "lab-small"}
+    path.write_text(yaml.safe_dump({"name": "loans", "target": asked, "cases": rows, "properties": [INVARIANT]}))
+    return path
+
+
+def test_an_endpoint_that_fails_leaves_inputs_unanswered_and_the_verdict_open(tmp_path: Path) -> None:
+    faults = (PlannedFault(faults="error:500", from_call=60),)
+    with LabServer(LabConfig(rules=(Rule(name="always", answer="yes"),), faults=faults)) as lab:
+        suite = str(http_suite(tmp_path, lab.base_url))
+        words = ["eval", "properties", suite, "--data", str(tmp_path / "d"), "--retries", "0", "--concurrency", "1"]
+        done = CliRunner().invoke(main, [*words, "--json"], catch_exceptions=False)
+        (found,) = json.loads(done.stdout)["properties"]
+        assert (done.exit_code, found["ruling"], found["violations"]) == (3, "not resolved", 0)
+        assert found["unanswered"] > found["inputs"] > 0
+        assert "500" in found["first_error"]
+        plain = CliRunner().invoke(main, words, catch_exceptions=False)
+        assert "inputs got no answer and are in no rate. The first failure: " in plain.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_what_was_killed_or_stopped_goes_on_without_asking_again(tmp_path: Path, sign: signal.Signals) -> None:
+    faults = (PlannedFault(faults="slow:0.01"),)
+    with LabServer(LabConfig(rules=(YES, NO), faults=faults)) as lab:
+        words = [sys.executable, "-m", "watchkeeper", "eval", "properties", str(http_suite(tmp_path, lab.base_url))]
+        words += ["--json", "--concurrency", "2", "--inputs", "120", "--data", str(tmp_path / "data")]
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as below a shell's background job; it is inherited
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        process = subprocess.Popen(words, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while len(lab.calls) < 80 and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(sign)
+        said, _ = process.communicate(timeout=60)
+        before = len(lab.calls)
+        if sign is signal.SIGINT:
+            assert process.returncode == 130
+            assert json.loads(said)["stopped"] is True
+        done = subprocess.run(words, env=os.environ, capture_output=True, timeout=120, check=False)
+        whole, together = json.loads(done.stdout), len(lab.calls)
+        assert done.returncode == 1
+        assert whole["asked"]["kept"] >= before - 2
+        again = subprocess.run(words, env=os.environ, capture_output=True, timeout=120, check=False)
+        assert json.loads(again.stdout)["properties"] == whole["properties"]
+        assert len(lab.calls) == together
+        subprocess.run([*words[:-1], str(tmp_path / "fresh")], env=os.environ, capture_output=True, check=False)
+        assert together <= len(lab.calls) - together + 2, "what was under way is asked again, and nothing else"

@@ -5,21 +5,25 @@ property:
 
 1. the inputs are the suite's cases and what a generator makes of them; each is asked once (a pair: both questions);
 2. the violation *rate* is over all of them, a case and its children being one cluster. The verdict is about `allowed`:
-   "broken" where the interval lies above it, "holds" where it lies below, else "not resolved";
+   "broken" where the interval lies above it, "holds" where it lies below, else "not resolved". An input that got no
+   answer is neither: there is a verdict only where it would be the same had all of those broken, and had none;
 3. where a question and a changed one are compared, the same question is asked twice as well: how often *those* answers
    differ is the noise. `cause` is "sensitive" where changed questions break more often than repeated ones (paired by
    case, interval above zero), else "flaky" where repeated ones break at all;
-4. a violation is confirmed, shrunk and then asked `reruns` more times, on draws that nothing was chosen by.
+4. a violation is confirmed, shrunk and then asked `reruns` more times, on draws that nothing was chosen by. A rerun
+   without an answer is counted apart and is in no rate.
 
-Limits: generated inputs are not a sample of traffic, so the rate is about them. Inputs that could not be asked are
-counted as errors and left out of the rate; a property most of whose inputs failed has no verdict.
+Limits: generated inputs are not a sample of traffic, so the rate is about them. An answer that the scorer gives no
+value to (`unjudged`: a reply without any name says nothing about how names are written) is left out of the rate; where
+that is most of them there is no verdict.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any, Literal
 
@@ -30,6 +34,7 @@ from watchkeeper.analysis.intervals import clustered, clustered_rate, wilson
 from watchkeeper.engines.experiments.asking import Asker, CapReached
 from watchkeeper.engines.experiments.property_spec import Property
 from watchkeeper.engines.experiments.shrinking import shrink
+from watchkeeper.engines.experiments.working import work_through
 from watchkeeper.kinds.generator import Generator
 from watchkeeper.kinds.scorer import Scorer, Subject
 from watchkeeper.records.case import Case
@@ -61,7 +66,10 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counterexample(Record):
-    """The smallest input, or pair of them, found to break; `rate` is how often it broke when asked again."""
+    """The smallest input, or pair of them, found to break; `rate` is how often it broke when asked again.
+
+    `unanswered` reruns got no answer and are not in the rate.
+    """
 
     case_id: str
     transformation: str | None
@@ -69,87 +77,115 @@ class Counterexample(Record):
     changed: str | None
     why: str
     rate: Estimate
+    unanswered: int = 0
 
 
 class Found(Record):
-    """What came of one property. Rates are over `inputs`; `noise` and `excess` are None where nothing is compared."""
+    """What came of one property. Rates are over `inputs`; `noise` and `excess` are None where nothing is compared.
+
+    `unanswered` inputs got no answer (`first_error` is the first reason), `unjudged` ones an answer that the scorer
+    gave no value to. `unconfirmed` violations did not break again, and `unanswered_again` counts the questions without
+    an answer while violations were made small.
+    """
 
     name: str
     holds: str
     ruling: Ruling
+    why: str
     allowed: float
     violations: int
     inputs: int
-    errors: int
+    unanswered: int
+    unjudged: int
     rate: Estimate
     noise: Estimate | None = None
     excess: Estimate | None = None
     cause: Cause | None = None
     counterexamples: tuple[Counterexample, ...] = ()
+    unconfirmed: int = 0
+    unanswered_again: int = 0
+    first_error: str | None = None
     stopped: str | None = None
 
 
 class _Trial(msgspec.Struct):
-    """One input and what came of it: why it broke (`why`), whether its repeated question broke too, or an error."""
+    """One input and what came of it: why it broke (`why`), whether its repeated question broke too, or why it is open.
+
+    With `error` it got no answer, with `unjudged` one that cannot be judged.
+    """
 
     base: Case
     made: Case | None
     why: str | None = None
     noisy: bool | None = None
     error: str | None = None
+    unjudged: str | None = None
 
 
 class Properties:
-    """Looks at claims one after another. `parameters` go with every question; `seed` decides what is generated."""
+    """Looks at claims one after another. `parameters` go with every question; `seed` decides what is generated.
 
-    def __init__(self, ask: Asker, parameters: Mapping[str, object], budget: Budget, seed: int = 0) -> None:
+    `progress` is told of each input that was tried.
+    """
+
+    def __init__(
+        self,
+        ask: Asker,
+        parameters: Mapping[str, object],
+        budget: Budget,
+        seed: int = 0,
+        progress: Callable[[object], object] | None = None,
+    ) -> None:
         self._ask, self._parameters, self._budget, self._seed = ask, parameters, budget, seed
+        self._progress = progress
+        self._unanswered_again = 0
 
     async def look(self, claim: Claim, cases: tuple[Case, ...], stopping: asyncio.Event) -> Found:
         """Find, shrink and measure violations of one property; ends early, and says so, at a cap or when stopped."""
         trials = _trials(claim, cases, Random(f"{self._seed}/{claim.property.name}"), self._budget.inputs)
-        gate, stopped = asyncio.Semaphore(self._budget.concurrency), ""
-
-        async def try_one(trial: _Trial) -> _Trial | None:
-            nonlocal stopped
-            async with gate:
-                if stopping.is_set() or stopped:
-                    stopped = stopped or "stopped"
-                    return None
-                try:
-                    await self._try(claim, trial)
-                except CapReached as error:
-                    stopped = str(error)
-                    return None
-                return trial
-
-        tried = [each for each in await asyncio.gather(*map(try_one, trials)) if each is not None]
-        found = summary(claim.property, tried, stopped or None)
+        tried = await work_through(trials, partial(self._try, claim), self._budget.concurrency, stopping)
+        found = summary(claim.property, tried.each, tried.ended_by)
         shown: list[Counterexample] = []
-        for trial in [each for each in tried if each.why is not None][: self._budget.shown * 3]:
-            if stopping.is_set() or len(shown) == self._budget.shown:
+        unconfirmed, self._unanswered_again = 0, 0
+        for trial in [each for each in tried.each if each.why is not None][: self._budget.shown * 3]:
+            if found.stopped is not None or len(shown) == self._budget.shown:
                 break
-            try:
-                smallest = await self._smallest(claim, trial)
-            except CapReached as error:
-                found = msgspec.structs.replace(found, stopped=str(error))
-                break
-            shown += [] if smallest is None else [smallest]
-        return msgspec.structs.replace(found, counterexamples=tuple(shown))
+            smallest = await work_through([trial], partial(self._smallest, claim), 1, stopping)
+            found = msgspec.structs.replace(found, stopped=smallest.ended_by)
+            shown += [each for each in smallest.each if each is not None]
+            unconfirmed += smallest.each == [None]
+        return msgspec.structs.replace(
+            found,
+            counterexamples=tuple(shown),
+            unconfirmed=unconfirmed,
+            unanswered_again=self._unanswered_again,
+        )
 
-    async def _try(self, claim: Claim, trial: _Trial) -> None:
+    async def _try(self, claim: Claim, trial: _Trial) -> _Trial:
         """Ask one input, and its question twice where two questions are compared."""
         try:
             changed = None if trial.made is None or not claim.property.paired else trial.made.messages
             asked = trial.base if claim.property.paired or trial.made is None else trial.made
             trial.why = await self._broken(claim, asked, asked.messages, changed, "0")
             if claim.property.holds == "same":
-                trial.noisy = await self._broken(claim, asked, asked.messages, asked.messages, "0") is not None
+                trial.noisy = await self._noisy(claim, asked)
         except _Unanswered as error:
             trial.error = str(error)
+        except _Unjudged as error:
+            trial.unjudged = str(error)
+        if self._progress is not None:
+            self._progress(trial)
+        return trial
+
+    async def _noisy(self, claim: Claim, asked: Case) -> bool | None:
+        """Whether a question's two answers differ; None where the second one did not come."""
+        try:
+            return await self._broken(claim, asked, asked.messages, asked.messages, "0") is not None
+        except _Unanswered:
+            return None
 
     async def _broken(self, claim: Claim, case: Case, messages: str, changed: str | None, draw: str) -> str | None:
-        """Why an input breaks the property on one draw; None where it holds. Raises `_Unanswered`."""
+        """Why an input breaks the property on one draw; None where it holds. Raises `_Unanswered` and `_Unjudged`."""
         known = claim.property
         answer = await self._answer(messages, draw)
         if known.paired:
@@ -179,32 +215,44 @@ class Properties:
 
         async def broken(one: str, two: str | None) -> bool:
             for number in range(CONFIRMED_BY):
-                if await self._again(claim, case, (frame, one, two), f"shrink-{number}") is None:
+                if not await self._again(claim, case, (frame, one, two), f"shrink-{number}"):
                     return False
             return True
 
         if not await broken(text, other):
             return None
         one, two = await shrink(text, other, broken, self._budget.tries)
-        draws = [f"rerun-{number}" for number in range(self._budget.reruns)]
-        whys = await asyncio.gather(*(self._again(claim, case, (frame, one, two), draw) for draw in draws))
-        broke = [why for why in whys if why is not None]
+        whys = await self._reruns(claim, case, (frame, one, two))
+        said = [why for why in whys if why is not None]
+        broke = [why for why in said if why]
         return Counterexample(
             case_id=case.case_id,
             transformation=None if trial.made is None else str(trial.made.attributes.get("transformation")),
             messages=with_text(frame, one),
             changed=None if two is None else with_text(frame, two),
             why=broke[0] if broke else trial.why or "",
-            rate=wilson(len(broke), len(draws)),
+            rate=wilson(len(broke), len(said)),
+            unanswered=len(whys) - len(said),
         )
 
+    async def _reruns(self, claim: Claim, case: Case, texts: tuple[str, str, str | None]) -> list[str | None]:
+        """What came of asking again and again: see `_again`. Raises `CapReached`."""
+        draws = [f"rerun-{number}" for number in range(self._budget.reruns)]
+        again = partial(self._again, claim, case, texts)
+        done = await work_through(draws, again, self._budget.concurrency, asyncio.Event())
+        if done.ended_by is not None:
+            raise CapReached(done.ended_by)
+        return done.each
+
     async def _again(self, claim: Claim, case: Case, texts: tuple[str, str, str | None], draw: str) -> str | None:
-        """The same as `_broken`, for texts put into a case's messages; an error counts as holding."""
+        """The same as `_broken`, for texts put into a case's messages: why it broke, "" where it holds, None for no
+        answer, which is neither."""
         frame, one, two = texts
         changed = None if two is None else with_text(frame, two)
         try:
-            return await self._broken(claim, case, with_text(frame, one), changed, draw)
-        except _Unanswered:
+            return await self._broken(claim, case, with_text(frame, one), changed, draw) or ""
+        except (_Unanswered, _Unjudged):
+            self._unanswered_again += 1
             return None
 
 
@@ -212,27 +260,58 @@ class _Unanswered(Exception):
     """The target gave no answer; the message is its error."""
 
 
+class _Unjudged(Exception):
+    """There is an answer, and the scorer gave it no value; the message is its reason."""
+
+
 def summary(known: Property, tried: list[_Trial], stopped: str | None) -> Found:
     """The rate, the noise and the ruling of what was tried."""
-    good = [each for each in tried if each.error is None]
+    good = [each for each in tried if each.error is None and each.unjudged is None]
+    lost = [each for each in tried if each.error is not None]
     clusters = [each.base.cluster or each.base.case_id for each in good]
     broke = [float(each.why is not None) for each in good]
     rate = clustered_rate(broke, clusters) if good else wilson(0, 0)
-    ruling: Ruling = "not resolved"
-    if len(good) * 2 > len(tried):
-        ruling = "broken" if rate.low > known.allowed else "holds" if rate.high <= known.allowed else "not resolved"
+    ruling, why = _ruling(known, (broke, clusters), lost, sum(each.unjudged is not None for each in tried))
     noise = excess = None
     cause: Cause | None = None
-    if known.holds == "same" and good:
-        noisy = [float(bool(each.noisy)) for each in good]
-        noise = clustered_rate(noisy, clusters)
-        excess = clustered([b - n for b, n in zip(broke, noisy, strict=True)], clusters)
+    twice = [
+        (float(each.noisy), b, c) for each, b, c in zip(good, broke, clusters, strict=True) if each.noisy is not None
+    ]
+    if known.holds == "same" and twice:
+        noisy, groups = [each[0] for each in twice], [each[2] for each in twice]
+        noise = clustered_rate(noisy, groups)
+        excess = clustered([b - n for n, b, _ in twice], groups)
         cause = "sensitive" if sum(broke) and excess.low > 0 else "flaky" if sum(noisy) else None
     return Found(
-        name=known.name, holds=known.holds, ruling=ruling, allowed=known.allowed, violations=int(sum(broke)),
-        inputs=len(good), errors=len(tried) - len(good), rate=rate, noise=noise, excess=excess, cause=cause,
-        stopped=stopped,
+        name=known.name, holds=known.holds, ruling=ruling, why=why, allowed=known.allowed, violations=int(sum(broke)),
+        inputs=len(good), unanswered=len(lost), unjudged=len(tried) - len(good) - len(lost), rate=rate, noise=noise,
+        excess=excess, cause=cause, first_error=lost[0].error if lost else None, stopped=stopped,
     )  # fmt: skip
+
+
+def _ruling(
+    known: Property, seen: tuple[Sequence[float], Sequence[str]], lost: Sequence[_Trial], unjudged: int
+) -> tuple[Ruling, str]:
+    """The verdict and its reason. What got no answer is taken as holding and as breaking: both must say the same."""
+    broke, clusters = seen
+    if not broke:
+        return "not resolved", "no input could be judged"
+    if unjudged >= len(broke):
+        return "not resolved", f"the scorer gave {unjudged} of {unjudged + len(broke)} answers no value"
+    every = [*clusters, *(each.base.cluster or each.base.case_id for each in lost)]
+    least = clustered_rate([*broke, *[0.0] * len(lost)], every)
+    most = clustered_rate([*broke, *[1.0] * len(lost)], every)
+    if least.low > known.allowed:
+        return "broken", "the interval of the rate lies above what is allowed"
+    if most.high <= known.allowed:
+        return "holds", "the interval of the rate lies within what is allowed"
+    rate = clustered_rate(broke, clusters)
+    if lost and (rate.low > known.allowed or rate.high <= known.allowed):
+        return (
+            "not resolved",
+            f"{len(lost)} inputs got no answer, and what they would have shown could turn the verdict",
+        )
+    return "not resolved", "the interval of the rate holds what is allowed: more inputs would tell"
 
 
 def _trials(claim: Claim, cases: tuple[Case, ...], rng: Random, most: int) -> list[_Trial]:
@@ -265,7 +344,7 @@ async def _scored(claim: Claim, case: Case, messages: str, answer: str) -> str |
     marks: Any = claim.scorer.score(Subject(kind="case", subject_id=case.case_id, output=answer, case=asked))
     first = (marks if isinstance(marks, tuple) else await marks)[0]
     if first.value is None:
-        raise _Unanswered(f"the scorer could not judge it: {first.explanation}")
+        raise _Unjudged(f"the scorer could not judge it: {first.explanation}")
     if first.value >= claim.property.bar:
         return None
     return f"{first.name} is {first.value:g}" + (f" ({first.label or ''}: {first.explanation or ''})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -31,8 +32,8 @@ class Property(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     identifiers, addresses) stands in the question. `idempotent`: asked about its own answer, the system gives it again.
     `scored`: the scorer `scorer` (for example `schema`) gives at least `bar`.
 
-    Answers are compared without case and outer white space, or by the first group of `read` (a regular expression).
-    `allowed` is the violation rate that is put up with.
+    Answers are compared without case, in one Unicode form and with any white space as one blank, or by the first group
+    of `read` (a regular expression). `allowed` is the violation rate that is put up with.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=80)]
@@ -77,7 +78,7 @@ class Property(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """What of an answer is compared."""
         found = re.search(self.read, answer) if self.read else None
         text = answer if found is None else found[1] if found.re.groups else found[0]
-        return " ".join(text.split()).casefold()
+        return " ".join(unicodedata.normalize("NFC", text).split()).casefold()
 
     def broken_by(self, answer: str, other: str) -> str | None:
         """Why a pair of answers breaks the property; None where it holds. For `same`, `flips` and `idempotent`."""
