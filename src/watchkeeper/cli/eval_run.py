@@ -278,6 +278,7 @@ async def asker_for(
     from watchkeeper.compose.asking import asker_of, cache_of, keeps_answers, provider_of
     from watchkeeper.engines.experiments.asking import Restraint
     from watchkeeper.engines.experiments.targets import FunctionTarget
+    from watchkeeper.engines.recorder.home import Home
 
     provider: Any
     own = loaded.answer is not None and plan.target.endswith(":target")
@@ -300,8 +301,10 @@ async def asker_for(
     if keeps and not keeps_answers(settings):
         click.echo("No answers are kept, for the record is encrypted: a run that is killed starts over.", err=True)
         keeps = False
-    cache = cache_of(settings.data) if keeps else None
-    if cache is not None:
+    cache = None
+    if keeps:
+        Home(settings.data)  # answers are the first thing in a new data directory where nothing is recorded
+        cache = cache_of(settings.data)
         stack.callback(cache.close)
     return asker_of(settings, provider, plan.target, restraint=restraint, cache=cache)
 

@@ -10,7 +10,8 @@ from statistics import fmean
 import pytest
 from scipy import stats
 
-from watchkeeper.analysis.two_proportions import fisher_exact, newcombe
+from watchkeeper.analysis.intervals import mean
+from watchkeeper.analysis.two_proportions import apart, fisher_exact, newcombe
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,21 @@ def test_no_trials_say_nothing() -> None:
     nothing = newcombe(0, 0, 3, 10)
     assert math.isnan(nothing.value)
     assert (nothing.low, nothing.high) == (-1, 1)
+
+
+def test_the_difference_of_two_means_covers_as_it_says() -> None:
+    rng, covered = Random(8), 0
+    for _ in range(400):
+        a, b = ([rng.gauss(at, spread) for _ in range(20)] for at, spread in ((0.0, 1.0), (0.5, 2.0)))
+        found = apart(mean(a), mean(b))
+        covered += found.low <= 0.5 <= found.high
+    assert abs(covered / 400 - 0.95) <= 3 * (0.95 * 0.05 / 400) ** 0.5
+
+
+def test_where_one_side_says_nothing_the_difference_says_nothing() -> None:
+    found = apart(mean([]), mean([1.0, 2.0, 4.0]))
+    assert math.isnan(found.value)
+    assert (found.low, found.high) == (-math.inf, math.inf)
 
 
 def test_more_successes_than_trials_are_refused() -> None:

@@ -1,11 +1,9 @@
-"""Grades an eval suite: plants known defects behind the target, and counts those that the suite notices.
+"""Plants known defects behind a target: a mutant is the target with one defect, a control with a harmless change.
 
-A mutant is the target with one defect planted in its answers; a control is the target with a change that is no defect
-(outer white space, Unicode form). A suite *alarms* when a score's mean is below its floor or a property is broken. What
-counts is the share of mutants that alarm minus the share of controls that do: a suite that always fails gets nothing.
-
-Limits: planted defects are not the defects of your future; a defect that does not apply to an answer (no unit in it, no
-date) changes nothing, such a mutant is told as `inert` and counts on neither side.
+A defect shows everywhere, or only where the target was not rehearsed: on questions that are not among those it is known
+by. That is how defects escape curated examples. `brittle` shows only there by its nature: asked in other words, the
+mutant does not understand. Which questions are touched depends on the mutant and the question alone, so that two suites
+which ask the same see the same.
 """
 
 from __future__ import annotations
@@ -20,14 +18,14 @@ from typing import Literal
 import msgspec
 
 from watchkeeper.analysis.asked import asked_text
-from watchkeeper.analysis.mcnemar import score_interval
-from watchkeeper.analysis.two_proportions import newcombe
-from watchkeeper.kinds.ports import Completion, ModelProvider
-from watchkeeper.records.estimate import Estimate
+from watchkeeper.engines.experiments.runner import Asked
+from watchkeeper.kinds.ports import Completion
 from watchkeeper.records.record import Record
 
 Defect = Literal["brittle", "wrong_unit", "stale", "silent", "off_by_one", "control"]
+Where = Literal["everywhere", "unrehearsed"]
 DEFECTS: tuple[Defect, ...] = ("brittle", "wrong_unit", "stale", "silent", "off_by_one")
+WHERE: tuple[Where, ...] = ("everywhere", "unrehearsed")
 _UNITS = (
     ("km", "miles"), ("kg", "pounds"), ("EUR", "USD"), ("euros", "dollars"), ("€", "$"), ("days", "weeks"),
     ("hours", "minutes"), ("°C", "°F"), ("litres", "gallons"), ("cm", "inches"), ("MB", "GB"),
@@ -37,38 +35,86 @@ _NUMBER = re.compile(r"\d+")
 
 
 class Mutant(Record):
-    """A defect, the share of questions that it touches, and the seed that says which."""
+    """A defect, where it shows, the share of questions that it touches there, and the seed that says which."""
 
     defect: Defect
     share: float
     seed: int
+    where: Where = "everywhere"
+
+    @property
+    def name(self) -> str:
+        """The mutant in words."""
+        return f"{self.defect} {self.where} {self.share:g} #{self.seed}"
+
+
+def mutants_of(each: int, controls: int, shares: Sequence[float] = (0.5, 1.0)) -> list[Mutant]:
+    """`each` mutants of every defect and the controls, so mixed that any beginning of the list is a fair part of it.
+
+    Where a defect shows and its share take turns.
+    """
+    planted = [
+        Mutant(
+            defect=defect,
+            share=shares[seed // len(WHERE) % len(shares)],
+            seed=seed,
+            where="unrehearsed" if defect == "brittle" else WHERE[seed % len(WHERE)],
+        )
+        for seed in range(each)
+        for defect in DEFECTS
+    ]
+    harmless = [Mutant(defect="control", share=shares[-1 - seed % len(shares)], seed=seed) for seed in range(controls)]
+    size = max(1, len(planted)), max(1, len(harmless))
+    placed = [(index / size[0], mutant) for index, mutant in enumerate(planted)]
+    placed += [(index / size[1], mutant) for index, mutant in enumerate(harmless)]
+    return [mutant for _, mutant in sorted(placed, key=lambda each: each[0])]
 
 
 class MutantProvider:
-    """A target with a defect. `questions` are those of the suite, which a brittle mutant knows by heart."""
+    """A target with a defect, asked by draws as an `Asker` is. `rehearsed` are the questions that it is known by.
 
-    def __init__(self, provider: ModelProvider, mutant: Mutant, questions: frozenset[str]) -> None:
-        self.changed = 0
-        self._provider, self._mutant, self._questions = provider, mutant, questions
+    `changed` counts the answers that it changed, `applies` those that it would change wherever it showed.
+    """
+
+    def __init__(self, ask: Asked, mutant: Mutant, rehearsed: frozenset[str]) -> None:
+        self.changed = self.applies = 0
+        self._ask, self._mutant, self._rehearsed = ask, mutant, rehearsed
 
     async def complete(self, messages: str, parameters: Mapping[str, object]) -> Completion:
+        """One answer, as a ModelProvider gives it: the draw is the first."""
+        return await self(messages, parameters)
+
+    async def __call__(self, messages: str, parameters: Mapping[str, object], draw: str = "0") -> Completion:
         """The target's answer, with the defect where it applies."""
-        answer = await self._provider.complete(messages, parameters)
-        if answer.error is not None or answer.output is None or not self._touches(messages):
+        answer = await self._ask(messages, parameters, draw)
+        if answer.error is not None or answer.output is None:
             return answer
-        new = self._mutated(messages, answer.output)
-        self.changed += new != answer.output
+        new = _changed(self._mutant, answer.output)
+        if new == answer.output:
+            return answer
+        self.applies += 1
+        if not self._touches(messages):
+            return answer
+        self.changed += 1
         return msgspec.structs.replace(answer, output=new)
 
     def _touches(self, messages: str) -> bool:
         """Whether the defect touches a question; the same one always, as a real defect would."""
+        if self._mutant.where == "unrehearsed" and question_of(messages) in self._rehearsed:
+            return False
         drawn = hashlib.sha256(f"{self._mutant.seed}\0{messages}".encode("utf-8", "replace")).digest()
         return int.from_bytes(drawn[:4], "big") < self._mutant.share * 2**32
 
-    def _mutated(self, messages: str, output: str) -> str:
-        if self._mutant.defect == "brittle":
-            return output if asked_text(messages) in self._questions else "I am not sure what you mean."
-        return _CHANGES[self._mutant.defect](output)
+
+def question_of(messages: str) -> str:
+    """What a question is known by: the text of its last user message, or all of it where that is no text."""
+    return asked_text(messages) or messages
+
+
+def _changed(mutant: Mutant, output: str) -> str:
+    if mutant.defect == "control":
+        return _HARMLESS[mutant.seed % len(_HARMLESS)](output)
+    return _DEFECTIVE[mutant.defect](output)
 
 
 def _other_unit(text: str) -> str:
@@ -91,72 +137,26 @@ def _next_day(text: str) -> str:
 
 
 def _older(text: str) -> str:
-    """The first number that is no part of a date, as it may have been in an older source."""
+    """The last number that is no part of a date, as it may have been in an older source."""
     inside = [found.span() for found in _DATE.finditer(text)]
-    for found in _NUMBER.finditer(text):
+    for found in reversed(list(_NUMBER.finditer(text))):
         if not any(start <= found.start() < end for start, end in inside):
             return f"{text[: found.start()]}{max(0, int(found[0]) * 9 // 10 - 1)}{text[found.end() :]}"
     return text
 
 
-_CHANGES: dict[str, Callable[[str], str]] = {
+_DEFECTIVE: dict[str, Callable[[str], str]] = {
+    "brittle": lambda _: "I am not sure what you mean.",
     "wrong_unit": _other_unit,
     "stale": _older,
     "silent": lambda _: "",
     "off_by_one": _next_day,
-    "control": lambda text: f" {unicodedata.normalize('NFC', text)}\n",
 }
-
-
-class Trial(Record):
-    """One mutant and whether the suite alarmed, by its scorers and by its properties; `inert` where nothing changed."""
-
-    mutant: Mutant
-    by_scorers: bool
-    by_properties: bool
-    inert: bool = False
-
-    @property
-    def alarmed(self) -> bool:
-        """Whether anything in the suite noticed."""
-        return self.by_scorers or self.by_properties
-
-
-class Grade(Record):
-    """What a suite is worth: `credit` is caught minus false alarms; `gain` is what properties add over the scorers."""
-
-    mutants: int
-    caught: int
-    controls: int
-    false_alarms: int
-    inert: int
-    credit: Estimate
-    gain: Estimate
-    by_defect: dict[str, tuple[int, int]]
-
-
-def mutants_of(each: int, controls: int, shares: Sequence[float] = (0.5, 1.0)) -> list[Mutant]:
-    """`each` mutants of every defect, their shares in turn, and the controls."""
-    made = [
-        Mutant(defect=defect, share=shares[seed % len(shares)], seed=seed) for defect in DEFECTS for seed in range(each)
-    ]
-    return made + [Mutant(defect="control", share=1.0, seed=seed) for seed in range(controls)]
-
-
-def grade(trials: Sequence[Trial]) -> Grade:
-    """The grade of a suite over its trials, with 95% intervals (Newcombe's; Tango's for the gain, which is paired)."""
-    live = [each for each in trials if not each.inert]
-    planted = [each for each in live if each.mutant.defect != "control"]
-    controls = [each for each in trials if each.mutant.defect == "control"]
-    caught, false = sum(each.alarmed for each in planted), sum(each.alarmed for each in controls)
-    added = sum(each.by_properties and not each.by_scorers for each in planted)
-    by_defect: dict[str, tuple[int, int]] = {}
-    for defect in DEFECTS:
-        own = [each for each in planted if each.mutant.defect == defect]
-        by_defect[defect] = (sum(each.alarmed for each in own), len(own))
-    return Grade(
-        mutants=len(planted), caught=caught, controls=len(controls), false_alarms=false,
-        inert=sum(each.inert for each in trials if each.mutant.defect != "control"),
-        credit=newcombe(false, len(controls), caught, len(planted)),
-        gain=score_interval(0, added, len(planted)), by_defect=by_defect,
-    )  # fmt: skip
+_HARMLESS: tuple[Callable[[str], str], ...] = (
+    lambda text: f" {text}\n",
+    lambda text: f"{text}  ",
+    lambda text: f"{unicodedata.normalize('NFD', text)}\n",
+    lambda text: f"\n{unicodedata.normalize('NFC', text)}",
+    lambda text: f"{text}\r\n",
+)
+"""Changes that no reader sees: white space at the ends, the Unicode form."""

@@ -31,8 +31,9 @@ import msgspec
 
 from watchkeeper.analysis.asked import asked_text, child, with_text
 from watchkeeper.analysis.intervals import clustered, clustered_rate, wilson
-from watchkeeper.engines.experiments.asking import Asker, CapReached
+from watchkeeper.engines.experiments.asking import CapReached
 from watchkeeper.engines.experiments.property_spec import Property
+from watchkeeper.engines.experiments.runner import Asked
 from watchkeeper.engines.experiments.shrinking import shrink
 from watchkeeper.engines.experiments.working import work_through
 from watchkeeper.kinds.generator import Generator
@@ -130,7 +131,7 @@ class Properties:
 
     def __init__(
         self,
-        ask: Asker,
+        ask: Asked,
         parameters: Mapping[str, object],
         budget: Budget,
         seed: int = 0,

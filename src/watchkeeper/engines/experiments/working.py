@@ -65,6 +65,6 @@ async def work_through(
             task.cancel()
         await asyncio.gather(*workers, stop, return_exceptions=True)
     kept = [found[index] for index in sorted(found)]
-    if capped:
-        return Done(kept, capped[0])
-    return Done(kept, None if len(kept) == len(listed) else STOPPED, len(kept) < len(listed))
+    if len(kept) == len(listed):
+        return Done(kept)
+    return Done(kept, STOPPED, True) if stopping.is_set() else Done(kept, capped[0])
