@@ -200,7 +200,7 @@ class Runner:
             case=case,
             finish_reason=answer.finish_reason,
         )
-        return self._scored(result, [(judge, await _judge(judge, subject)) for judge in self._plan.judges])
+        return self._scored(result, [(judge, await judged(judge, subject)) for judge in self._plan.judges])
 
     def _scored(self, result: Result, judged: Sequence[tuple[Judge, Sequence[Mark]]]) -> Result:
         now = self._clock_ns()
@@ -219,7 +219,7 @@ class Runner:
                 score_id=new_id("scr", now),
                 subject_kind="case",
                 subject_id=result.case_id,
-                name=_renamed(judge, mark.name),
+                name=renamed(judge, mark.name),
                 at_ns=now,
                 event_ns=now,
                 value=mark.value,
@@ -295,7 +295,8 @@ def _places(cases: int, repeats: int, together: bool) -> list[tuple[int, int]]:
     return [(index, repeat) for repeat in range(repeats) for index in range(cases)]
 
 
-async def _judge(judge: Judge, subject: Subject) -> tuple[Mark, ...]:
+async def judged(judge: Judge, subject: Subject) -> tuple[Mark, ...]:
+    """What a judge says of a subject; a scorer that fails gives no value and the reason."""
     try:
         marks = judge.scorer.score(subject)
         return tuple(await marks if inspect.isawaitable(marks) else marks)
@@ -307,7 +308,7 @@ def _unjudged(judge: Judge, reason: str) -> Mark:
     return Mark(name=judge.scorer.header.id, explanation=f"not judged: {reason}")
 
 
-def _renamed(judge: Judge, name: str) -> str:
+def renamed(judge: Judge, name: str) -> str:
     """A score's name under its judge's name; what follows a dot stays ("schema.repair" to "ticket.repair")."""
     if judge.name is None:
         return name
