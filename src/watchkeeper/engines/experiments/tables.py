@@ -83,7 +83,7 @@ def read_scores(path: Path, columns: Columns, rows: Iterable[Mapping[str, Any]] 
                 group=words.setdefault(group, group),
                 cluster=None if cluster is None else words.setdefault(cluster, cluster),
                 run=None if run is None else words.setdefault(run, run),
-                score=_score(row, path, number, columns.score),
+                score=score_in(row, path, number, columns.score),
                 slice=None if part is None else words.setdefault(part, part),
             )
         )
@@ -161,7 +161,8 @@ def _alike(value: Any) -> str:
     return said
 
 
-def _score(row: Row, path: Path, number: int, name: str) -> float | None:
+def score_in(row: Row, path: Path, number: int, name: str) -> float | None:
+    """The score in a column of a row, None where it is missing; raises `TableError` for what is none."""
     value = row.get(name)
     if value is None:
         return None
