@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 from watchkeeper.lab.stage import Notes, Result, Stage
+from watchkeeper.lab.suites import told
 
 scenario = "S36"
 promise = (
@@ -38,8 +37,8 @@ def run(stage: Stage) -> Result:
     """Play three systems (functions that the drill brings, no models) through the same suite."""
     notes = Notes()
     planted = _looked(stage, "planted", "'yes' if text.isascii() else 'no'")
-    code, examples = _told(stage, "run", "planted", "--at-least", "exact=0.94")
-    notes.check("the planted system passes the examples", code == 0 and examples["gates"][0]["passed"])
+    examples = told(stage.folder, "eval", "run", str(stage.folder / "planted.py"), "--at-least", "exact=0.94")
+    notes.check("the planted system passes the examples", examples["gates"][0]["passed"])
     notes.check("and breaks the property", planted["ruling"] == "broken" and planted["cause"] == "sensitive")
     example = (planted["counterexamples"] or [{"messages": "[]", "changed": "[]", "rate": {"value": 0}}])[0]
     words = sum(len(json.loads(example[side])[-1]["content"].split()) for side in ("messages", "changed"))
@@ -57,12 +56,5 @@ def run(stage: Stage) -> Result:
 def _looked(stage: Stage, name: str, answer: str) -> Any:
     stage.say(f"the {name} system")
     (stage.folder / f"{name}.py").write_text(_SUITE.format(answer=answer))
-    return _told(stage, "properties", name)[1]["properties"][0]
-
-
-def _told(stage: Stage, act: str, name: str, *words: str) -> tuple[int, Any]:
-    command = [sys.executable, "-m", "watchkeeper", "eval", act, str(stage.folder / f"{name}.py"), *words]
-    done = subprocess.run([*command, "--data", str(stage.folder / "data"), "--json"], capture_output=True, check=False)
-    if done.returncode not in (0, 1, 3):
-        raise RuntimeError(f"eval {act}: {done.stderr.decode()[-500:]}")
-    return done.returncode, json.loads(done.stdout)
+    found = told(stage.folder, "eval", "properties", str(stage.folder / f"{name}.py"), expect=(0, 1, 3))
+    return found["properties"][0]
