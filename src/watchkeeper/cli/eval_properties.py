@@ -174,7 +174,7 @@ def _remarks(found: Found) -> list[str]:
     if found.unconfirmed:
         said.append(f"{found.unconfirmed} violations did not break again and were not made small.")
     if found.unanswered_again:
-        said.append(f"{found.unanswered_again} questions got no answer when violations were asked again.")
+        said.append(f"{found.unanswered_again} questions about violations had no answer, or none that can be judged.")
     if found.stopped:
         said.append(f"ended early. {found.stopped}")
     return said

@@ -88,6 +88,11 @@ def test_a_flaky_system_is_given_a_rate_and_called_flaky(tmp_path: Path) -> None
         ("text + '!'", {"holds": "idempotent"}, 1),
         ("'{}'", {"holds": "scored", "scorer": "schema", "scorer_with": {"schema": {"type": "object"}}, "under": "perturb"}, 0),  # noqa: E501
         ("'[]'", {"holds": "scored", "scorer": "schema", "scorer_with": {"schema": {"type": "object"}}}, 1),
+        ("text.split(' asks')[0]", {"holds": "scored", "scorer": "names", "scorer_with": {"language": "de"}, "under": "names", "with": {"cultures": ["german"], "count": 1}}, 0),  # noqa: E501
+        ("text.split(' asks')[0]", {"holds": "scored", "scorer": "names", "scorer_with": {"language": "de"}, "under": "names", "with": {"cultures": ["german"], "count": 1, "forms": ["turned"]}}, 1),  # noqa: E501
+        ("'1.234,50'", {"holds": "scored", "scorer": "numbers", "scorer_with": {"locale": "de"}}, 0),
+        ("'1,234.50'", {"holds": "scored", "scorer": "numbers", "scorer_with": {"locale": "de"}}, 1),
+        ("'Gern helfe ich Ihnen.'", {"holds": "scored", "scorer": "register", "scorer_with": {"language": "de"}}, 0),
         ("1 / 0", {"holds": "at_most", "words": 8}, 3),
     ],
 )  # fmt: skip

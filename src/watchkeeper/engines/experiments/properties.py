@@ -14,8 +14,8 @@ property:
    without an answer is counted apart and is in no rate.
 
 Limits: generated inputs are not a sample of traffic, so the rate is about them. An answer that the scorer gives no
-value to (`unjudged`: a reply without any name says nothing about how names are written) is left out of the rate; where
-that is most of them there is no verdict.
+value to (`unjudged`: a reply without any name says nothing about how names are written) is left out of the rate, which
+is then about the others.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 class Counterexample(Record):
     """The smallest input, or pair of them, found to break; `rate` is how often it broke when asked again.
 
-    `unanswered` reruns got no answer and are not in the rate.
+    `unanswered` reruns got no answer, or none that can be judged, and are not in the rate.
     """
 
     case_id: str
@@ -85,8 +85,8 @@ class Found(Record):
     """What came of one property. Rates are over `inputs`; `noise` and `excess` are None where nothing is compared.
 
     `unanswered` inputs got no answer (`first_error` is the first reason), `unjudged` ones an answer that the scorer
-    gave no value to. `unconfirmed` violations did not break again, and `unanswered_again` counts the questions without
-    an answer while violations were made small.
+    gave no value to. `unconfirmed` violations did not break again, and `unanswered_again` counts the questions about
+    them that had no answer, or none that can be judged.
     """
 
     name: str
@@ -272,7 +272,7 @@ def summary(known: Property, tried: list[_Trial], stopped: str | None) -> Found:
     clusters = [each.base.cluster or each.base.case_id for each in good]
     broke = [float(each.why is not None) for each in good]
     rate = clustered_rate(broke, clusters) if good else wilson(0, 0)
-    ruling, why = _ruling(known, (broke, clusters), lost, sum(each.unjudged is not None for each in tried))
+    ruling, why = _ruling(known, broke, clusters, lost)
     noise = excess = None
     cause: Cause | None = None
     twice = [
@@ -291,14 +291,11 @@ def summary(known: Property, tried: list[_Trial], stopped: str | None) -> Found:
 
 
 def _ruling(
-    known: Property, seen: tuple[Sequence[float], Sequence[str]], lost: Sequence[_Trial], unjudged: int
+    known: Property, broke: Sequence[float], clusters: Sequence[str], lost: Sequence[_Trial]
 ) -> tuple[Ruling, str]:
     """The verdict and its reason. What got no answer is taken as holding and as breaking: both must say the same."""
-    broke, clusters = seen
     if not broke:
         return "not resolved", "no input could be judged"
-    if unjudged >= len(broke):
-        return "not resolved", f"the scorer gave {unjudged} of {unjudged + len(broke)} answers no value"
     every = [*clusters, *(each.base.cluster or each.base.case_id for each in lost)]
     least = clustered_rate([*broke, *[0.0] * len(lost)], every)
     most = clustered_rate([*broke, *[1.0] * len(lost)], every)
