@@ -13,8 +13,8 @@ Method
 
 Limits
     By rule: a refusal in other words is not known, and "I cannot find parcel 7" is taken for one. An apology alone is
-    none. An empty reply has no value. See `benchmarks/refusal_agreement.py` for how often the rules agree with people in
-    English, and how often they take ordinary sentences of five languages for a refusal.
+    none. An empty reply has no value. See `benchmarks/refusal_agreement.py` for how often the rules agree with people
+    in English, and how often they take ordinary sentences of five languages for a refusal.
 """
 
 from __future__ import annotations

@@ -211,8 +211,10 @@ class Properties:
         case = trial.base if paired or trial.made is None else trial.made
         frame, text = case.messages, asked_text(case.messages)
         other = asked_text(trial.made.messages) if paired and trial.made is not None else None
-        if text is None:
-            return None
+        if text is None or (
+            trial.made is not None and other is not None and trial.made.messages != with_text(frame, other)
+        ):
+            return None  # more than one text differs
 
         async def broken(one: str, two: str | None) -> bool:
             for number in range(CONFIRMED_BY):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from watchkeeper.capabilities.generators.shards import Shards
 from watchkeeper.engines.experiments.asking import Asker
 from watchkeeper.engines.experiments.properties import Budget, Claim, Properties, _Trial, summary
 from watchkeeper.engines.experiments.property_spec import Property, Rewrite
@@ -150,3 +151,13 @@ async def test_stopped_in_the_middle_it_tells_what_it_has() -> None:
 def test_a_property_that_cannot_be_meant_is_refused(wanted: dict[str, object], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         Property(name="p", **wanted)  # type: ignore[arg-type]
+
+
+@pytest.mark.anyio
+async def test_where_more_than_one_text_differs_nothing_is_made_small() -> None:
+    text = "I have 9 lamps. I give 2 of them away. How many are left?"
+    wanted = Property(name="p", holds="same", under="shards")
+    look = Properties(Asker(FunctionTarget(lambda messages: str(len(messages))), "t"), {}, Budget())
+    claim = Claim(property=wanted, generator=Shards())
+    found = await look.look(claim, tuple(case(n, f"{text} {n}") for n in range(20)), asyncio.Event())
+    assert (found.ruling, found.counterexamples, found.unconfirmed) == ("broken", (), 3)
