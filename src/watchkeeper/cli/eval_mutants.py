@@ -109,6 +109,7 @@ async def _play(loaded: list[Loaded], settings: Config, chosen: dict[str, Any]) 
             inputs=chosen["inputs"],
             concurrency=chosen["concurrency"],
             stopping=asking.stopping,
+            share=not chosen["no_cache"],
             progress=Told(asking.ask, "mutants", len(planned)),
         )
         return await grading.play(suites, planned), len(planned)

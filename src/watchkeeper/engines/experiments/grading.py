@@ -122,7 +122,8 @@ class Contest(Record):
 class Grading:
     """Puts mutants of a bench's target before suites. `rehearsed` are the cases that the target is known by.
 
-    Together no more than `concurrency` questions are under way.
+    Together no more than `concurrency` questions are under way. With `share` every question is asked once for all
+    trials, without it anew for each.
     """
 
     def __init__(
@@ -134,9 +135,12 @@ class Grading:
         inputs: int,
         concurrency: int,
         stopping: asyncio.Event,
+        share: bool = True,
         progress: Callable[[object], object] | None = None,
     ) -> None:
         self._bench, self._stopping, self._progress = bench, stopping, progress
+        self._answers: dict[tuple[str, str], asyncio.Task[Completion]] = {}
+        self._share = share
         self._rehearsed = frozenset(question_of(case.messages) for case in rehearsed)
         self._budget = Budget(inputs=inputs, shown=0, concurrency=concurrency)
         self._ask, self._gate = ask, asyncio.Semaphore(concurrency)
@@ -152,7 +156,7 @@ class Grading:
         return trials
 
     async def _trial(self, suite: Graded, mutant: Mutant) -> Trial:
-        provider = MutantProvider(self._gated, mutant, self._rehearsed)
+        provider = MutantProvider(self._shared if self._share else self._gated, mutant, self._rehearsed)
         asked = unanswered = 0
         failing = False
         if suite.judges:
@@ -176,6 +180,21 @@ class Grading:
             mutant=mutant, by_scorers=failing, by_properties=broken, changed=provider.changed,
             applies=provider.applies, unanswered=unanswered, void=unanswered * 2 > asked,
         )  # fmt: skip
+
+    async def _shared(self, messages: str, parameters: Mapping[str, object], draw: str) -> Completion:
+        """The answer that another trial got, or a new one; a failure is not shared with those who ask later."""
+        key = messages, draw
+        task = self._answers.get(key)
+        if task is None:
+            task = self._answers[key] = asyncio.create_task(self._gated(messages, parameters, draw))
+        try:
+            answer = await asyncio.shield(task)
+        except CapReached:
+            self._answers.pop(key, None)
+            raise
+        if answer.error is not None:
+            self._answers.pop(key, None)
+        return answer
 
     async def _gated(self, messages: str, parameters: Mapping[str, object], draw: str) -> Completion:
         async with self._gate:

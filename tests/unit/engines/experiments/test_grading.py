@@ -150,6 +150,32 @@ async def test_no_more_is_under_way_than_was_allowed() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(("share", "calls"), [(True, 30), (False, 30 * 7)])
+async def test_a_question_is_asked_once_for_all_trials_or_anew_for_each(share: bool, calls: int) -> None:
+    bench, ask = bench_of(lambda _: RIGHT)
+    grading = Grading(bench, ask, CASES, inputs=10, concurrency=3, stopping=asyncio.Event(), share=share)
+    await grading.play([Graded(name="s", cases=CASES, judges=bench.plan.judges)], mutants_of(1, 2))
+    assert ask.told.asked == calls
+
+
+@pytest.mark.anyio
+async def test_a_failure_is_not_shared_with_those_who_ask_later() -> None:
+    failed: set[str] = set()
+
+    def once(messages: Any) -> str:
+        text = messages[-1]["content"]
+        if text not in failed:
+            failed.add(text)
+            raise TimeoutError
+        return RIGHT
+
+    bench, ask = bench_of(once)
+    grading = Grading(bench, ask, CASES, inputs=10, concurrency=1, stopping=asyncio.Event())
+    done = await grading.play([Graded(name="s", cases=CASES, judges=bench.plan.judges)], mutants_of(1, 2))
+    assert [each[0].void for each in done.each] == [True, *[False] * 6]
+
+
+@pytest.mark.anyio
 async def test_stopped_in_the_middle_the_trials_so_far_are_kept() -> None:
     stopping, came = asyncio.Event(), 0
 
