@@ -3,8 +3,9 @@
 Each feature is a number (or 0 and 1) computed from the text, its tool calls and its pace alone: length in characters,
 words, lines and sentences; words a sentence; code fences; JSON as the whole text; list items, numbered items, headings,
 tables, bold words; hedges and refusals a reply; a preamble ("Sure, here is") and a closing offer; whether the first
-thing said is the answer, that is no preamble, hedge or heading; the share of letters of each script and of common words
-of seven languages; exclamation and question marks, emoji; tool calls; tokens a second and time to the first one.
+thing said is the answer, that is no preamble, hedge or heading, and after which share of the text the first number and
+the first fence come; the share of letters of each script and of common words of seven languages; exclamation and
+question marks, emoji; tool calls; tokens and characters a second, time to the first token, and its share of the whole.
 
 Limits: hedges, refusals, preambles and offers are known by phrases, in English; languages by common words, so short
 replies have none. A feature that is not known of a reply (its pace, say) is missing there, never zero.
@@ -45,6 +46,7 @@ _OFFER = re.compile(
     re.IGNORECASE,
 )
 _EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
+_NUMBER = re.compile(r"\d")
 _WORD = re.compile(r"[^\W\d_]+")
 _COMMON = {
     "en": frozenset("the and of to is in that for you it with are this".split()),  # noqa: SIM905
@@ -114,10 +116,17 @@ def _manner(text: str) -> Mapping[str, float]:
         "manner.preamble": float(opening),
         "manner.closing_offer": float(bool(_OFFER.search(text))),
         "order.answer_first": float(not opening and not hedged and not text.lstrip().startswith("#")),
+        **_order(text),
         "manner.exclamations": float(text.count("!")),
         "manner.questions": float(text.count("?")),
         "manner.emoji": float(len(_EMOJI.findall(text))),
     }
+
+
+def _order(text: str) -> Mapping[str, float]:
+    """After which share of the text (0 to 1) things first come; what does not come is left out."""
+    found = {"order.first_number_at": _NUMBER.search(text), "order.first_fence_at": _FENCE.search(text)}
+    return {name: match.start() / len(text) for name, match in found.items() if match is not None}
 
 
 def _language(text: str) -> Mapping[str, float]:
@@ -136,12 +145,21 @@ def _acts(reply: Reply) -> Mapping[str, float]:
     if reply.tools is not None:
         found["tools.calls"] = float(len(reply.tools))
         found["tools.any"] = float(bool(reply.tools))
-    if reply.first_token_ns is not None:
-        found["pace.first_token_ms"] = reply.first_token_ns / 1e6
-    if reply.output_tokens and reply.duration_ns:
-        spent = reply.duration_ns - (reply.first_token_ns or 0)
-        if spent > 0:
-            found["pace.tokens_per_s"] = reply.output_tokens / (spent / 1e9)
+    return {**found, **_pace(reply)}
+
+
+def _pace(reply: Reply) -> Mapping[str, float]:
+    """How a reply came; what streamed is known by its first token."""
+    found: dict[str, float] = {}
+    first, whole = reply.first_token_ns, reply.duration_ns
+    if first is not None:
+        found["pace.first_token_ms"] = first / 1e6
+    flow = 0 if whole is None else whole - (first or 0)
+    if reply.output_tokens and flow > 0:
+        found["pace.tokens_per_s"] = reply.output_tokens / (flow / 1e9)
+    if first is not None and whole is not None and 0 <= first < whole:
+        found["pace.first_token_share"] = first / whole
+        found["pace.characters_per_s"] = len(reply.text) / (flow / 1e9)
     return found
 
 

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 from watchkeeper.queries.question import Question, Reader
+from watchkeeper.queries.replies import ReplyReader, Said
 from watchkeeper.queries.select import Rows, Select
 from watchkeeper.queries.tenancy import within
 from watchkeeper.records.span import Span
@@ -59,3 +60,7 @@ class BoundReader:
         fetch = getattr(self._inner, "payload", None)
         found: bytes | None = None if fetch is None else await fetch(span, *names)
         return found
+
+    async def said(self, span: Span) -> Said | None:
+        """What the model said in a call that was read here; None where the inner reader has it not."""
+        return await self._inner.said(span) if isinstance(self._inner, ReplyReader) else None

@@ -56,6 +56,7 @@ from watchkeeper.queries.explorer import Trace
 from watchkeeper.queries.filters import CALLS
 from watchkeeper.queries.question import Question
 from watchkeeper.queries.registry import as_plain
+from watchkeeper.queries.replies import Said
 from watchkeeper.queries.select import Rows, Select
 from watchkeeper.queries.tables import record_of
 from watchkeeper.records.record import Record, as_json
@@ -94,6 +95,21 @@ class LogReader:
             return await self.payloads.body(await self.payloads.whole(span), *names)
         except LookupError:
             return None
+
+    async def said(self, span: Span) -> Said | None:
+        """What the model said in a call; None where that is not there."""
+        if self.payloads is None:
+            return None
+        try:
+            spoken = (await self.payloads.detail(span)).conversation.output
+        except LookupError:
+            return None
+        if not spoken:
+            return None
+        return Said(
+            text="".join(each.text for each in spoken),
+            tools=tuple(call.name for each in spoken for call in each.tool_calls),
+        )
 
 
 class StoreHouse:

@@ -25,6 +25,7 @@ from watchkeeper.queries.serving import Serving
 from watchkeeper.queries.sessions import Sessions
 from watchkeeper.queries.timespan import parse_span, parse_time
 from watchkeeper.queries.upstream_calls import UpstreamCalls
+from watchkeeper.queries.uses import Uses
 from watchkeeper.queries.whole import FindingsOf, ScoresOf
 from watchkeeper.records.record import Record
 
@@ -34,7 +35,7 @@ _ALL: tuple[type[Any], ...] = (
     TracesNamed, Unresolved, Exported, Logs, Checkpoints, Erasures,
     Documents, Effects, RestedOn, Sources, Withdrawals,
     FirstTokens, BodyRate, KeptTraces, Thinnings, Jobs,
-    Rescues, Serving, UpstreamCalls,
+    Rescues, Serving, UpstreamCalls, Uses,
 )  # fmt: skip
 
 QUESTIONS: Mapping[str, type[Any]] = {kind.name: kind for kind in _ALL}

@@ -1,60 +1,47 @@
-"""Tells how the replies of two versions differ in shape, what reads that shape, and who is used to it.
+"""Reads the replies of a version, for comparing behaviour, and what reads them, from files.
 
-Replies come from files: what `eval run --out` wrote, what `watchkeeper export --format jsonl` wrote (recorded traffic),
-or any JSON lines with `output`. Each feature (`analysis/shape_features.py`) is compared (`analysis/two_samples.py`);
-p-values are adjusted over all features so that of those reported a share of at most `alpha` is expected to be false
-(Benjamini and Hochberg, 1995). Replies of one session, cluster or case are averaged first. What is reported is ranked
-by effect size times the weight of the consumers that read the feature (1 without any).
+Replies come from what `eval run --out` wrote, what `watchkeeper export --format jsonl` wrote (recorded traffic), or any
+JSON lines with `output`. Consumers are declared in a TOML file:
 
-Limits: the two sides are taken as independent samples of like traffic; where the mix of questions changed, the shape
-changes with it. Features hang together, so one habit may be told by several of them.
+    [[consumers]]
+    name = "invoice parser"
+    regex = "Total: \\d+"            # or json_path = "order.total", or json = true
+    reads = ["format.json"]          # features that it hangs on, as far as one knows
+    weight = 3                       # how much it matters; 1 when left out
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from watchkeeper.analysis.multiplicity import benjamini_hochberg
-from watchkeeper.analysis.shape_features import Reply, features
-from watchkeeper.analysis.two_samples import Shift, by_cluster, shift
-from watchkeeper.engines.experiments.consumers import Break, Consumer, breaks
+import msgspec
+
+from watchkeeper.analysis.behaviour import Told
+from watchkeeper.analysis.consumers import Consumer
+from watchkeeper.analysis.shape_features import Reply
 from watchkeeper.engines.experiments.rows import Row, TableError, rows_of
 from watchkeeper.engines.experiments.tables import text
-from watchkeeper.records.record import Record
-
-ALPHA = 0.05
 
 
-class Told(Record):
-    """One reply of a side, with whom it was for, its cluster and when (unix ns), as far as known."""
-
-    reply: Reply
-    user: str | None = None
-    cluster: str | None = None
-    at_ns: int | None = None
+class ConsumerError(ValueError):
+    """A file of consumers cannot be used; the message names the key and the fix."""
 
 
-class Difference(Record):
-    """A feature that was compared: `p_value` is adjusted, `rank` is effect size times the weight of its readers."""
-
-    feature: str
-    shift: Shift
-    p_value: float
-    readers: tuple[str, ...]
-    rank: float
-    differs: bool
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    consumers: list[Consumer] = []
 
 
-class Behaviour(Record):
-    """Two versions side by side: features, those that differ first by rank; consumers, those that break first."""
-
-    replies_a: int
-    replies_b: int
-    differences: tuple[Difference, ...]
-    consumers: tuple[Break, ...] = ()
+def read_consumers(path: Path) -> tuple[Consumer, ...]:
+    """The consumers of a TOML file; raises `ConsumerError`."""
+    try:
+        return tuple(msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File).consumers)
+    except OSError as error:
+        raise ConsumerError(f"{path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeError, msgspec.ValidationError) as error:
+        raise ConsumerError(f"{path}: {error}. See the how-to page on behaviour for the form.") from error
 
 
 def read_replies(path: Path) -> list[Told]:
@@ -65,54 +52,6 @@ def read_replies(path: Path) -> list[Told]:
             f"{path} has no reply. Name a file of 'eval run --out' or 'export --format jsonl', or lines with `output`."
         )
     return found
-
-
-def behaviour(
-    a: Sequence[Told], b: Sequence[Told], consumers: Sequence[Consumer] = (), alpha: float = ALPHA
-) -> Behaviour:
-    """Compare two sides."""
-    values_a, values_b = _values(a), _values(b)
-    shifts = {
-        name: found
-        for name in sorted(values_a.keys() & values_b.keys())
-        if (found := shift(values_a[name], values_b[name])) is not None
-    }
-    adjusted = benjamini_hochberg([each.p_value for each in shifts.values()])
-    differences = [
-        _difference(name, found, p_value, consumers, alpha)
-        for (name, found), p_value in zip(shifts.items(), adjusted, strict=True)
-    ]
-    differences.sort(key=lambda each: (not each.differs, -each.rank, each.feature))
-    return Behaviour(
-        replies_a=len(a),
-        replies_b=len(b),
-        differences=tuple(differences),
-        consumers=breaks(consumers, [each.reply.text for each in a], [each.reply.text for each in b]),
-    )
-
-
-def _difference(name: str, found: Shift, p_value: float, consumers: Sequence[Consumer], alpha: float) -> Difference:
-    readers = [each for each in consumers if name in each.hangs_on()]
-    weight = 1.0 + sum(each.weight for each in readers)
-    return Difference(
-        feature=name,
-        shift=found,
-        p_value=p_value,
-        readers=tuple(each.name for each in readers),
-        rank=abs(found.effect) * weight,
-        differs=p_value < alpha,
-    )
-
-
-def _values(side: Sequence[Told]) -> Mapping[str, list[float]]:
-    """The values of each feature, one for each cluster."""
-    values: dict[str, list[float]] = defaultdict(list)
-    clusters: dict[str, list[object]] = defaultdict(list)
-    for place, each in enumerate(side):
-        for name, value in features(each.reply).items():
-            values[name].append(value)
-            clusters[name].append(("alone", place) if each.cluster is None else each.cluster)
-    return {name: by_cluster(values[name], clusters[name]) for name in values}
 
 
 def _told(row: Row) -> Told | None:

@@ -17,8 +17,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from statistics import median
 
+from watchkeeper.analysis.behaviour import Told
 from watchkeeper.analysis.planning import plan
-from watchkeeper.engines.experiments.behaviours import Told
 from watchkeeper.records.record import Record
 
 DAY_NS = 86_400_000_000_000

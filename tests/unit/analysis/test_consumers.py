@@ -2,7 +2,7 @@
 
 from random import Random
 
-from watchkeeper.engines.experiments.consumers import Consumer, breaks
+from watchkeeper.analysis.consumers import Consumer, breaks
 
 CONSUMERS = tuple(Consumer(name=str(n), regex=f"{n}") for n in range(6))
 
@@ -20,3 +20,8 @@ def test_json_in_a_fence_is_not_read() -> None:
     assert consumer.reads_reply("[1]")
     assert not consumer.reads_reply("```json\n[1]\n```")
     assert "format.json" in consumer.hangs_on()
+
+
+def test_json_paths_reach_into_lists() -> None:
+    assert Consumer(name="a", json_path="x.0.y").reads_reply('{"x": [{"y": 1}]}')
+    assert not Consumer(name="a", json_path="x.1.y").reads_reply('{"x": [{"y": 1}]}')
