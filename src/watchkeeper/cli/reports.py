@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -25,25 +26,9 @@ def incident(incident_id: str, out: Path | None, data: str | None, config: Path 
 
     With --json the report's blocks go to standard output; with --out as well, the page is written too.
     """
-    from watchkeeper.cli.door import open_door
-
-    subject = {"subject": f"incident:{incident_id}"}
-    blocks, page = None, b""
-    with open_door(config, data) as door:
-        if as_json:
-            blocks = door.get("/api/v1/reports/incident", subject).json()
-        if out is not None or not as_json:
-            page = door.get("/api/v1/reports/incident", {**subject, "format": "html"}).checked()
-    if page:
-        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in incident_id)[:80]
-        path = out or Path(f"incident-{name}.html")
-        try:
-            write_private(path, page)
-        except OSError as error:
-            raise Failure(f"{path} cannot be written: {error.strerror}. Name another file with --out.") from error
-        click.echo(f"Wrote {path} ({len(page):,} bytes). Open it in a browser; it fetches nothing.", err=as_json)
-    if blocks is not None:
-        print_json(blocks)
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in incident_id)[:80]
+    asked = {"subject": f"incident:{incident_id}"}
+    _write("incident", asked, f"incident-{name}.html", out, as_json, config, data)
 
 
 @report.command()
@@ -149,16 +134,59 @@ def tokens(since: str, out: Path | None, data: str | None, config: Path | None, 
 
     With --json the report's blocks go to standard output; with --out as well, the page is written too.
     """
+    _write("tokens", {"subject": f"last:{since}"}, "tokens.html", out, as_json, config, data)
+
+
+@report.command()
+@click.argument("a")
+@click.argument("b")
+@click.option("--since", default="30d", show_default=True, help="Calls from this moment on: 30d, 2026-11-01.")
+@click.option("--until", help="Calls before this moment; now when not given.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The HTML file to write [behaviour.html; with --json: none]."
+)
+@house_options
+def behaviour(
+    a: str,
+    b: str,
+    since: str,
+    until: str | None,
+    out: Path | None,
+    data: str | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Tell how replies of version B differ in shape from those of A in recorded traffic, and who reads that.
+
+    A and B are each manifest:DIGEST (8 or more digits), model:NAME, release:VERSION (the service.version of OTLP spans)
+    or attribute:KEY=VALUE. With --json the report's blocks go to standard output; with --out as well, the page is
+    written too.
+    """
+    asked = {"subject": f"versions:{a}..{b}", "since": since, "until": until}
+    _write("behaviour", asked, "behaviour.html", out, as_json, config, data)
+
+
+def _write(
+    name: str,
+    asked: Mapping[str, str | None],
+    usual: str,
+    out: Path | None,
+    as_json: bool,
+    config: Path | None,
+    data: str | None,
+) -> None:
+    """Have a report composed, its page written to `out` or the usual file, and with --json its blocks printed."""
     from watchkeeper.cli.door import open_door
 
-    subject = {"subject": f"last:{since}"}
+    blocks, page = None, b""
     with open_door(config, data) as door:
-        blocks = door.get("/api/v1/reports/tokens", subject).json() if as_json else None
-        page = b""
+        door.flush()
+        if as_json:
+            blocks = door.get(f"/api/v1/reports/{name}", asked).json()
         if out is not None or not as_json:
-            page = door.get("/api/v1/reports/tokens", {**subject, "format": "html"}).checked()
+            page = door.get(f"/api/v1/reports/{name}", {**asked, "format": "html"}).checked()
     if page:
-        path = out or Path("tokens.html")
+        path = out or Path(usual)
         try:
             write_private(path, page)
         except OSError as error:

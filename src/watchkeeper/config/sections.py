@@ -151,7 +151,10 @@ class Upstream(_Settings, frozen=True):
 
 
 class Capability(_Settings, frozen=True):
-    """One use of a policy or monitor. Tables `[[policies]]` and `[[monitors]]`; policies run in the order written."""
+    """One use of a policy, monitor or report. Tables `[[policies]]`, `[[monitors]]`, `[[reports]]`.
+
+    Policies run in the order written. A report is there without a table; one gives it other parameters.
+    """
 
     use: Annotated[str, Meta(description="The capability's id, e.g. `budget`.")]
     name: Annotated[
@@ -413,6 +416,7 @@ class Config(_Settings, frozen=True):
     routes: tuple[RouteSpec, ...] = ()
     policies: tuple[Capability, ...] = ()
     monitors: tuple[Capability, ...] = ()
+    reports: tuple[Capability, ...] = ()
     notifiers: tuple[Notifier, ...] = ()
     probes: tuple[Probe, ...] = ()
     prices: tuple[Price, ...] = ()
@@ -445,6 +449,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "routes": RouteSpec,
     "policies": Capability,
     "monitors": Capability,
+    "reports": Capability,
     "notifiers": Notifier,
     "probes": Probe,
     "prices": Price,

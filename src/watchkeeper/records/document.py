@@ -53,6 +53,27 @@ class Chart(Record, tag="chart"):
     marks: tuple[tuple[int, str], ...] = ()
 
 
+class Bar(Record):
+    """One bar: a name, a value with its interval, and a few words beside it; `faint` for what is not resolved."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    note: str = ""
+    faint: bool = False
+
+
+class Bars(Record, tag="bars"):
+    """Bars from zero with their intervals, one below the other; `least` and `most` fix the ends of the axis."""
+
+    title: str
+    bars: tuple[Bar, ...]
+    unit: str = ""
+    least: float | None = None
+    most: float | None = None
+
+
 class Timeline(Record, tag="timeline"):
     """Dated lines: (unix ns, kind, text)."""
 
@@ -66,7 +87,7 @@ class Code(Record, tag="code"):
     language: str = ""
 
 
-Block = Text | Heading | Facts | Table | Chart | Timeline | Code
+Block = Text | Heading | Facts | Table | Chart | Bars | Timeline | Code
 
 
 class Document(Record):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from html import escape
 
-from watchkeeper.records.document import Chart, Series
+from watchkeeper.records.document import Bar, Bars, Chart, Series
 from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.record import Record
 from watchkeeper.server.visible import visible
@@ -25,6 +25,8 @@ MARK_ROOM = 20
 MARK_STEP = 17
 MID = 28
 COLOURS = 6
+NAME_ROOM, NAME_CHARS = 200, 30
+BAR_STEP = 22
 FEW = 12
 ROW, NAMES, FIGURES, NAME_CHARS = 30, 190, 200, 28
 
@@ -224,6 +226,64 @@ def _legend(chart: Chart) -> str:
         for i, series in enumerate(chart.series)
     )
     return f'<span class="chart-title">{_safe(chart.title)}</span>{names if len(chart.series) > 1 else ""}'
+
+
+def bar_chart(chart: Bars, width: int = 760) -> str:
+    """Bars from zero, one below the other, each with its interval as a line; bars that are faint are not resolved.
+
+    Values that are not finite have no bar. A chart without bars says so in words.
+    """
+    if not chart.bars:
+        return f'<p class="chart-empty">{_safe(chart.title)}: nothing to show.</p>'
+    known = [v for bar in chart.bars for v in (bar.value, bar.low, bar.high) if math.isfinite(v)]
+    low, high = min([0.0, *known]), max([0.0, *known])
+    ticks = nice_ticks(low if chart.least is None else chart.least, high if chart.most is None else chart.most)
+    left, right, height = NAME_ROOM, width - RIGHT, BAR_STEP * len(chart.bars) + 26
+
+    def x(value: float) -> float:
+        clipped = min(max(value, ticks[0]), ticks[-1])
+        return left + (clipped - ticks[0]) / (ticks[-1] - ticks[0]) * (right - left)
+
+    label = f"{chart.title}: {len(chart.bars)} bars with intervals"
+    floor = height - 22
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{_safe(label)}">',
+        f"<title>{_safe(label)}</title>",
+        *(_bar_tick(x(tick), tick, floor) for tick in ticks),
+        *(part for n, bar in enumerate(chart.bars) for part in _bar(bar, x, n * BAR_STEP, chart.unit)),
+        f'<text class="tick unit" x="{left - 8}" y="{floor + 15}" text-anchor="end">{_safe(chart.unit)}</text></svg>',
+    ]
+    head = f'<figcaption><span class="chart-title">{_safe(chart.title)}</span></figcaption>'
+    return f'<figure class="chart-figure">{head}{"".join(parts)}</figure>'
+
+
+def _bar_tick(x: float, tick: float, floor: float) -> str:
+    return (
+        f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{floor}"/>'
+        f'<text class="tick" x="{x:.1f}" y="{floor + 15}" text-anchor="middle">{tick_label(tick)}</text>'
+    )
+
+
+def _bar(bar: Bar, x: Callable[[float], float], top: float, unit: str) -> list[str]:
+    middle = top + BAR_STEP / 2
+    said = f"{bar.name}: {figure(bar.value)} {unit} ({figure(bar.low)} to {figure(bar.high)}) {bar.note}".rstrip()
+    colour = "c5" if bar.faint else "c0"
+    name = bar.name if len(bar.name) <= NAME_CHARS else bar.name[: NAME_CHARS - 1] + "\u2026"
+    parts = [
+        f'<g class="bar"><title>{_safe(said)}</title>'
+        f'<text class="tick" x="{NAME_ROOM - 8}" y="{middle + 3.5:.1f}" text-anchor="end">{_safe(name)}</text>'
+    ]
+    if math.isfinite(bar.value):
+        a, b = sorted((x(0.0), x(bar.value)))
+        parts.append(
+            f'<rect class="fill {colour}" opacity="0.35" x="{a:.1f}" y="{top + 4:.1f}" width="{b - a:.1f}" '
+            f'height="{BAR_STEP - 8}"/><circle class="dot {colour}" cx="{x(bar.value):.1f}" cy="{middle:.1f}" r="3"/>'
+        )
+    parts.append(
+        f'<line class="whisker {colour}" x1="{x(bar.low):.1f}" x2="{x(bar.high):.1f}" y1="{middle:.1f}" '
+        f'y2="{middle:.1f}"/></g>'
+    )
+    return parts
 
 
 def interval_bar(

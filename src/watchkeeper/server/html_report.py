@@ -6,9 +6,9 @@ from functools import cache
 from html import escape
 from importlib import resources
 
-from watchkeeper.records.document import Block, Chart, Code, Document, Facts, Heading, Table, Text, Timeline
+from watchkeeper.records.document import Bars, Block, Chart, Code, Document, Facts, Heading, Table, Text, Timeline
 from watchkeeper.records.record import Scalar
-from watchkeeper.server.charts import time_chart, utc_text
+from watchkeeper.server.charts import bar_chart, time_chart, utc_text
 from watchkeeper.server.visible import visible
 
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -51,6 +51,8 @@ def render_block(block: Block) -> str:
             return _table(block)
         case Chart():
             return time_chart(block)
+        case Bars():
+            return bar_chart(block)
         case Timeline():
             return _timeline(block)
         case Code():

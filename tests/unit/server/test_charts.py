@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchkeeper.records.document import Chart, Series
+from watchkeeper.records.document import Bar, Bars, Chart, Series
 from watchkeeper.records.estimate import Estimate
-from watchkeeper.server.charts import interval_bar, nice_ticks, sparkline, tick_label, time_chart
+from watchkeeper.server.charts import bar_chart, interval_bar, nice_ticks, sparkline, tick_label, time_chart
 
 NOW = 1_795_000_000_000_000_000
 EVIL = '"><script>alert(1)</script>'
@@ -107,3 +107,22 @@ def test_marks_at_one_time_do_not_hide_each_other() -> None:
     places = [float(str(each.get("cx"))) for each in root.iter("circle") if each.get("r") == "8"]
     assert len(places) == 3
     assert all(b - a >= 16 for a, b in pairwise(places))
+
+
+@pytest.mark.parametrize("value", [0.5, -0.5, 0.0, math.inf, math.nan])
+def test_bars_start_at_zero_and_carry_their_interval(value: float) -> None:
+    bars = Bars(title=EVIL, unit=EVIL, bars=(Bar(name=EVIL * 9, value=value, low=-1.0, high=1.0, note=EVIL),))
+    drawn = bar_chart(bars)
+    ElementTree.fromstring(drawn)
+    assert "<script" not in drawn
+    assert "1 bars" in drawn and "−1 to 1" in drawn
+    assert ("<rect" in drawn) == math.isfinite(value)
+
+
+def test_a_bar_chart_without_bars_says_so() -> None:
+    assert "nothing to show" in bar_chart(Bars(title="t", bars=()))
+
+
+def test_the_axis_of_bars_is_as_asked() -> None:
+    drawn = bar_chart(Bars(title="t", bars=(Bar(name="a", value=0.1, low=0.0, high=0.2),), least=-1.0, most=1.0))
+    assert ">−1<" in drawn and ">1<" in drawn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 from tests.unit.server.scene import EVIL, NOW_NS
-from watchkeeper.records.document import Chart, Code, Document, Facts, Heading, Series, Table, Text, Timeline
+from watchkeeper.records.document import Bar, Bars, Chart, Code, Document, Facts, Heading, Series, Table, Text, Timeline
 from watchkeeper.server.html_report import render_document
 
 DOCUMENT = Document(
@@ -18,6 +18,7 @@ DOCUMENT = Document(
         Facts(items=(("known", 0.5), ("unknown", None), ("yes", True), (EVIL, EVIL))),
         Table(columns=("a", EVIL), rows=((1, EVIL), (None, 2.5)), numeric=("a",), caption=EVIL),
         Chart(title=EVIL, series=(Series(name="s", points=((NOW_NS, 1.0),)),)),
+        Bars(title=EVIL, bars=(Bar(name=EVIL, value=0.5, low=0.1, high=0.9, note=EVIL),), unit=EVIL),
         Timeline(entries=((NOW_NS, EVIL, EVIL),)),
         Code(text=EVIL),
     ),
