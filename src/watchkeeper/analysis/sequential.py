@@ -29,11 +29,12 @@ effect: quote the interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
+from watchkeeper.analysis.quantiles import normal_quantile
 from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.record import Record
 
@@ -162,3 +163,36 @@ def start(alpha: float = 0.05, margin: float | None = None, *, low: float = -1.0
     if margin is not None and not margin > 0:
         raise ValueError(f"margin must be above 0 in units of the score, and was {margin!r}. Leave it out for none.")
     return Watch(alpha=alpha, margin=margin, low=low, high=high)
+
+
+def values_needed(
+    law: Mapping[float, float],
+    mean: float,
+    *,
+    above: bool,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    low: float = -1.0,
+    high: float = 1.0,
+) -> int | None:
+    """After how many values that fall by `law` (value: chance) `evidence(mean, above=above)` refutes at level `alpha`.
+
+    With a chance of about `power` or more: planned for the best fraction of the mixture alone, which holds one of its
+    equal shares, by a normal approximation of the logarithm of its stake. None where that is not expected to happen.
+    """
+    share = (mean - low) / (high - low)
+    against = share if above else 1 - share
+    if not 0 < against < 1:
+        return None
+    places = [((value - low) / (high - low), chance) for value, chance in law.items()]
+    ratios = [((place if above else 1 - place) / against, chance) for place, chance in places]
+    goal, reach = math.log(len(_FRACTIONS) / alpha), normal_quantile(power)
+    needed = []
+    for c in _FRACTIONS:
+        logs = [(math.log1p(c * (ratio - 1)), chance) for ratio, chance in ratios]
+        drift = math.fsum(chance * each for each, chance in logs)
+        spread = math.sqrt(math.fsum(chance * (each - drift) ** 2 for each, chance in logs))
+        if drift > 0:
+            root = (reach * spread + math.sqrt((reach * spread) ** 2 + 4 * drift * goal)) / (2 * drift)
+            needed.append(math.ceil(root * root))
+    return min(needed, default=None)

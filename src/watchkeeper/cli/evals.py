@@ -22,6 +22,7 @@ from watchkeeper.cli.eval_run import run
 from watchkeeper.cli.eval_sides import side
 from watchkeeper.cli.eval_status import status
 from watchkeeper.cli.eval_stress import stress
+from watchkeeper.cli.eval_sunset import sunset
 from watchkeeper.cli.eval_tables import columns_of, compare_tables, contrast_options, power, summarize, table_options
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table
 
@@ -53,6 +54,7 @@ eval_.add_command(behaviour)
 eval_.add_command(locales)
 eval_.add_command(mutants)
 eval_.add_command(stress)
+eval_.add_command(sunset)
 
 
 @eval_.command()

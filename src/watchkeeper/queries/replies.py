@@ -6,6 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from watchkeeper.analysis.behaviour import Told
+from watchkeeper.analysis.consumers import Step
+from watchkeeper.analysis.shape_features import Reply
 from watchkeeper.queries.explorer import TRACE_MARGIN_NS, Spans
 from watchkeeper.queries.filters import CALLS, FIRST, SUMMARIES, all_of, columns
 from watchkeeper.queries.question import Reader
@@ -36,19 +39,12 @@ class ReplyReader(Protocol):
         ...
 
 
-class Followed(NamedTuple):
-    """A step that came after a reply and before the next one of the trace: its name, and whether it failed."""
-
-    name: str
-    failed: bool
-
-
 class Replied(NamedTuple):
     """A call, what was said in it (None: not kept), and what followed."""
 
     span: Span
     said: Said | None
-    steps: tuple[Followed, ...]
+    steps: tuple[Step, ...]
 
 
 async def replied(reader: Reader, version: Version, since_ns: int, until_ns: int, limit: int) -> tuple[Replied, ...]:
@@ -72,7 +68,28 @@ async def replied(reader: Reader, version: Version, since_ns: int, until_ns: int
     return tuple(found)
 
 
-def followed(span_id: str, trace: Sequence[Mapping[str, Any]]) -> tuple[Followed, ...]:
+def told_of(each: Replied) -> Told | None:
+    """A call as a reply to compare; None where it is not kept. One user (else session, else trace) counts once."""
+    span = each.span
+    if each.said is None:
+        return None
+    whose = span.identity.user or span.identity.session
+    return Told(
+        reply=Reply(
+            text=each.said.text,
+            tools=each.said.tools,
+            output_tokens=span.usage.output_tokens,
+            duration_ns=span.duration_ns,
+            first_token_ns=span.first_token_ns,
+        ),
+        user=span.identity.user,
+        cluster=f"{span.identity.tenant} {whose}" if whose else span.trace_id,
+        at_ns=span.start_ns,
+        steps=each.steps,
+    )
+
+
+def followed(span_id: str, trace: Sequence[Mapping[str, Any]]) -> tuple[Step, ...]:
     """What came after a call in the rows of its trace, which are in the order of time."""
     place = next((n for n, row in enumerate(trace) if row["span_id"] == span_id), len(trace))
     found = []
@@ -80,7 +97,7 @@ def followed(span_id: str, trace: Sequence[Mapping[str, Any]]) -> tuple[Followed
         if row["operation"] in CALLS:
             break
         if row["operation"] not in SUMMARIES and row["status"] in _ENDED:
-            found.append(Followed(_name(row), row["status"] == Status.ERROR))
+            found.append(Step(name=_name(row), failed=row["status"] == Status.ERROR))
     return tuple(found)
 
 

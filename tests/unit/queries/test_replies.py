@@ -4,6 +4,7 @@ import pytest
 
 from tests.reading import NOW
 from tests.replying import Call, recorded
+from watchkeeper.analysis.consumers import Step
 from watchkeeper.queries.replies import followed, replied
 from watchkeeper.queries.versions import version_of
 
@@ -23,8 +24,8 @@ def test_only_what_comes_before_the_next_call_follows_a_reply() -> None:
         row("next", "chat"),
         row("d", "other"),
     ]
-    assert followed("call", trace) == (("refund", False), ("ledger: b", True))
-    assert followed("next", trace) == (("d", False),)
+    assert followed("call", trace) == (Step(name="refund", failed=False), Step(name="ledger: b", failed=True))
+    assert followed("next", trace) == (Step(name="d", failed=False),)
     assert followed("unknown", trace) == ()
 
 
@@ -34,7 +35,7 @@ async def test_the_last_replies_of_a_version_are_read_oldest_first() -> None:
     log = await recorded([*calls, Call("other", "x"), Call("m", "bad", status="error")])
     found = await replied(log, version_of("model:m"), 0, NOW, 4)
     assert [each.said.text for each in found if each.said] == ["2", "3", "4"]
-    assert [each.steps for each in found] == [(("ledger: read total", n == 3),) for n in (2, 3, 4)]
+    assert [each.steps for each in found] == [(Step(name="ledger: read total", failed=n == 3),) for n in (2, 3, 4)]
 
 
 @pytest.mark.anyio

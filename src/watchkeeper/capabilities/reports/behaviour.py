@@ -26,14 +26,13 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from watchkeeper.analysis.behaviour import Behaviour, Difference, Told, behaviour
-from watchkeeper.analysis.consumers import Consumer, Step
-from watchkeeper.analysis.shape_features import Reply
+from watchkeeper.analysis.behaviour import Behaviour, Difference, behaviour
+from watchkeeper.analysis.consumers import Consumer
 from watchkeeper.kinds.header import Header
 from watchkeeper.kinds.report import Scope
 from watchkeeper.queries.operations import Manifests
 from watchkeeper.queries.question import Reader
-from watchkeeper.queries.replies import Replied, replied
+from watchkeeper.queries.replies import Replied, replied, told_of
 from watchkeeper.queries.timespan import FAR_NS
 from watchkeeper.queries.versions import Version, version_of
 from watchkeeper.records.document import Bar, Bars, Block, Document, Facts, Heading, Table, Text
@@ -69,7 +68,7 @@ class BehaviourReport(msgspec.Struct, frozen=True, kw_only=True):
         a, b = (version_of(word, components) for word in words)
         until = scope.now_ns + 1 if scope.until_ns is None else scope.until_ns
         sides = [await replied(reader, each, scope.since_ns, min(until, FAR_NS), self.calls) for each in (a, b)]
-        told = [[each for each in map(_told, side) if each is not None] for side in sides]
+        told = [[each for each in map(told_of, side) if each is not None] for side in sides]
         found = await asyncio.to_thread(behaviour, told[0], told[1], self.consumers)
         blocks: list[Block] = [_facts((a, b), sides, found), Text(text=_verdict(found))]
         if a.manifest and b.manifest:
@@ -147,26 +146,6 @@ def _words(subject: str) -> tuple[str, str]:
 async def _components(reader: Reader) -> dict[str, dict[str, str]]:
     found = await reader.ask(Manifests(limit=100_000))
     return {str(each["digest"]): dict(each["components"]) for each in found.items}
-
-
-def _told(each: Replied) -> Told | None:
-    span = each.span
-    if each.said is None:
-        return None
-    whose = span.identity.user or span.identity.session
-    return Told(
-        reply=Reply(
-            text=each.said.text,
-            tools=each.said.tools,
-            output_tokens=span.usage.output_tokens,
-            duration_ns=span.duration_ns,
-            first_token_ns=span.first_token_ns,
-        ),
-        user=span.identity.user,
-        cluster=f"{span.identity.tenant} {whose}" if whose else span.trace_id,
-        at_ns=span.start_ns,
-        steps=tuple(Step(name=step.name, failed=step.failed) for step in each.steps),
-    )
 
 
 def _facts(versions: tuple[Version, Version], sides: Sequence[Sequence[Replied]], found: Behaviour) -> Facts:

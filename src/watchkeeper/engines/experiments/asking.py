@@ -109,6 +109,11 @@ class Asker:
         self._fresh: set[str] = set()
         self._under_way: dict[str, asyncio.Future[Completion]] = {}
 
+    @property
+    def keeps(self) -> bool:
+        """Whether answers are kept."""
+        return self._cache is not None
+
     async def complete(self, messages: str, parameters: Mapping[str, object]) -> Completion:
         """One answer, as a ModelProvider gives it: the draw is the first."""
         return await self(messages, parameters)

@@ -13,7 +13,7 @@ JSON lines with `output`. Consumers are declared in a TOML file:
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,10 @@ from watchkeeper.analysis.behaviour import Told
 from watchkeeper.analysis.consumers import Consumer
 from watchkeeper.analysis.shape_features import Reply
 from watchkeeper.engines.experiments.rows import Row, TableError, rows_of
+from watchkeeper.engines.experiments.runner import KEPT_OUTPUT
 from watchkeeper.engines.experiments.tables import text
+from watchkeeper.kinds.ports import Completion
+from watchkeeper.records.score import Score
 
 
 class ConsumerError(ValueError):
@@ -52,6 +55,30 @@ def read_replies(path: Path) -> list[Told]:
             f"{path} has no reply. Name a file of 'eval run --out' or 'export --format jsonl', or lines with `output`."
         )
     return found
+
+
+def kept_reply(score: Score, kept: Callable[[str], Completion | None] | None) -> Told | None:
+    """The answer that a score of an experiment judged, from the kept answers; None where it is not kept whole.
+
+    An answer that was asked anew since is another one and does not count. What stands with the score serves where the
+    answer was short enough to stand there whole.
+    """
+    noted = score.attributes
+    said, name = noted.get("output"), noted.get("kept_as")
+    opening = "" if said is None else str(said)
+    cluster = str(noted.get("cluster") or score.subject_id)
+    found = None if kept is None or name is None else kept(str(name))
+    if found is not None and (found.output or "")[:KEPT_OUTPUT] == opening:
+        reply = Reply(
+            text=found.output or "",
+            tools=_tools(found.calls) or (),
+            output_tokens=found.output_tokens,
+            duration_ns=found.duration_ns,
+        )
+        return Told(reply=reply, cluster=cluster, at_ns=score.event_ns)
+    if said is None or len(opening) >= KEPT_OUTPUT:
+        return None
+    return Told(reply=Reply(text=opening), cluster=cluster, at_ns=score.event_ns)
 
 
 def _told(row: Row) -> Told | None:

@@ -17,7 +17,7 @@ from watchkeeper.records.score import Score
 class Result(Record):
     """The answer to one case, once, and its scores; with `error` set there was none, and the scores have no values.
 
-    `margin` is the difference of a score that the suite declares not to matter.
+    `margin` is the difference of a score that the suite declares not to matter, `kept_as` the name of the kept answer.
     """
 
     experiment_id: str
@@ -35,6 +35,7 @@ class Result(Record):
     duration_ns: int = 0
     error: str | None = None
     composition: str | None = None
+    kept_as: str | None = None
     scores: tuple[Score, ...] = ()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from watchkeeper.analysis import intervals
-from watchkeeper.engines.experiments.asking import CapReached, draws
+from watchkeeper.engines.experiments.asking import Asker, CapReached, draws
 from watchkeeper.engines.experiments.results import EndedBy, Outcome, Result
 from watchkeeper.engines.experiments.stopping import InOrder
 from watchkeeper.kinds.ports import Completion, ModelProvider
@@ -30,7 +30,8 @@ from watchkeeper.records.record import Record, Scalar, as_json
 from watchkeeper.records.score import Score
 
 MAX_CONCURRENCY = 256
-_KEPT_OUTPUT = 500
+KEPT_OUTPUT = 500
+"""So many characters of an answer stand with its scores; the whole of it is among the kept answers."""
 Asked = Callable[[str, Mapping[str, object], str], Awaitable[Completion]]
 
 
@@ -165,7 +166,16 @@ class Runner:
         messages, parameters = self._plan.cases[index].messages, self._plan.parameters
         if self._ask is None:
             return await self._provider.complete(messages, parameters)
-        return await self._ask(messages, parameters, f"{self._plan.draw}{self._draws[index]}.{repeat}")
+        return await self._ask(messages, parameters, self._draw(index, repeat))
+
+    def _draw(self, index: int, repeat: int) -> str:
+        return f"{self._plan.draw}{self._draws[index]}.{repeat}"
+
+    def _kept_as(self, index: int, repeat: int) -> str | None:
+        """The name under which the answer is kept; None where none are."""
+        if not isinstance(self._ask, Asker) or not self._ask.keeps:
+            return None
+        return self._ask.key(self._plan.cases[index].messages, self._plan.parameters, self._draw(index, repeat))
 
     async def _one(self, index: int, repeat: int) -> Result:
         case = self._plan.cases[index]
@@ -188,6 +198,7 @@ class Runner:
             duration_ns=answer.duration_ns,
             error=answer.error,
             composition=answer.composition,
+            kept_as=None if answer.error is not None else self._kept_as(index, repeat),
         )
         if answer.error is not None:
             unjudged = [(judge, (_unjudged(judge, f"the call failed: {answer.error}"),)) for judge in self._plan.judges]
@@ -204,13 +215,14 @@ class Runner:
 
     def _scored(self, result: Result, judged: Sequence[tuple[Judge, Sequence[Mark]]]) -> Result:
         now = self._clock_ns()
-        said = None if result.output is None else result.output[:_KEPT_OUTPUT]
+        said = None if result.output is None else result.output[:KEPT_OUTPUT]
         named: dict[str, Scalar] = {
             "cluster": result.cluster,
             "margin": result.margin,
             "model": result.model,
             "error": result.error,
             "output": said,
+            "kept_as": result.kept_as,
         }
         noted: dict[str, Scalar] = {name: value for name, value in named.items() if value is not None}
         noted["repeat"] = result.repeat

@@ -1,132 +1,244 @@
-"""Plans how to retire a version, by who is used to it: stages by cohort, a way back, a rule to stop.
+"""Plans how to retire a version, by who is used to it: stages by cohort, a way back, a rule to stop, what else goes.
 
-Users are sorted by depth of use of the old version: replies, and days from their first to their last. "light" have at
-most the median number of replies, "deep" are the tenth with the most replies (or who used it for at least 30 days and
-above the median), the others "regular". Stages go from opt-in to light, regular and deep users, since habits sit where
-use is deep. Each stage has the number of users at which a drop of a cohort's signal by `drop` from `baseline` would be
-seen four times in five (two independent rates, the moved against the not yet moved), and none is begun before its
-number is reached; a cohort with fewer users cannot be told apart and has to be asked.
+Stages go from opting in over a default with an opt-out, light users first, to forced moves, deep users last, since
+habits sit where use is deep. Every stage is judged by each moved user's own change of a signal (`following.py`): it
+stops when a fall is shown, goes on when a fall of `drop` is ruled out, and is not resolved before. Both hold at any
+time of looking, at an error of alpha over all stages together. Each stage has the number of users that shows a true
+fall of `drop` about four times in five, and the number that rules it out where there is none (`sequential.py`, from the
+cohort's own rate of the signal where it is recorded); a cohort with fewer users cannot be told apart: ask those people.
 
 Limits: users without a name are in no cohort and are counted. The signal (thumbs, kept conversations, solved without
-asking again) is yours to choose: a rate of users.
+asking again) is yours to choose: a score by session, trace or span, good or not.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from statistics import median
+from collections.abc import Iterable, Mapping, Sequence
+from math import comb
+from statistics import fmean, median
 
-from watchkeeper.analysis.behaviour import Told
-from watchkeeper.analysis.planning import plan
+from watchkeeper.analysis.intervals import mean
+from watchkeeper.analysis.sequential import values_needed
+from watchkeeper.engines.experiments.exposure import COHORTS, Cuts, Depth, Judged, Use, cuts_of, depths_of
+from watchkeeper.engines.experiments.retiring import Artefact
+from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.record import Record
 
-DAY_NS = 86_400_000_000_000
-LONG_DAYS = 30.0
-RETIRE = ("prompt", "judge and its calibration", "regression set", "incident notes and runbooks", "canaries and alerts")
+ALPHA, POWER = 0.05, 0.8
+MOST_USES = 3
+_ENOUGH = 0.8
+EVERYBODY = "all"
+
+
+class Wanted(Record):
+    """What is to be retired and how it is judged; `baseline` is the rate of the signal where none is recorded."""
+
+    old: str
+    new: str
+    since_ns: int
+    until_ns: int
+    signal: str = "outcome"
+    good: float = 1.0
+    baseline: float = 0.8
+    drop: float = 0.1
+    alpha: float = ALPHA
 
 
 class Cohort(Record):
-    """Users of one depth: how many, their replies, and the median of replies and of days."""
+    """Users of one depth. `rate` is the mean over users of the signal under the old version, None where not recorded.
+
+    `window` is how many judged uses before and after the move count for a user. `users_to_stop` and `users_to_proceed`
+    are None where no number would do.
+    """
 
     name: str
     users: int
-    replies: int
-    median_replies: float
+    calls: int
+    median_calls: float
+    median_uses: float
     median_days: float | None
+    rate: Estimate | None
+    window: int
+    users_to_stop: int | None
+    users_to_proceed: int | None
 
 
 class Stage(Record):
-    """One step: who moves, the share of that cohort, the users it takes to see the drop, whether there are so many."""
+    """One step: who moves and how, the users there are and those it takes, and its rules in words."""
 
     number: int
+    kind: str
     cohort: str
-    share: float
     users: int
-    users_needed: int
+    users_to_stop: int | None
+    users_to_proceed: int | None
     can_tell: bool
+    act: str
     stop_rule: str
+    proceed_rule: str
     revert: str
 
 
-class Plan(Record):
-    """Cohorts, stages, what else goes, and how many replies had no user."""
+class Composition(Record):
+    """A composition that served the old version, to go back to."""
 
+    manifest: str
+    calls: int
+    components: dict[str, str] = {}
+
+
+class Plan(Record):
+    """What was asked for, the cohorts with where they part, the stages, the way back, and what else goes.
+
+    The last cohort is everybody. `unnamed_calls` of the old version named no user; None where they were not counted.
+    """
+
+    wanted: Wanted
+    cuts: Cuts
     cohorts: tuple[Cohort, ...]
     stages: tuple[Stage, ...]
-    retire_too: tuple[str, ...]
-    unnamed_replies: int
+    revert_to: tuple[Composition, ...] = ()
+    retire_too: tuple[Artefact, ...] = ()
+    unnamed_calls: int | None = None
+    unplaced_scores: int = 0
 
 
-def sunset(replies: Sequence[Told], baseline: float = 0.8, drop: float = 0.1) -> Plan:
-    """The plan for the users of some replies; raises `ValueError` for a baseline or drop that cannot be."""
-    if not 0 < drop < baseline <= 1:
-        raise ValueError(f"The signal is {baseline} and may drop by {drop}; give 0 < drop < baseline <= 1.")
-    users: dict[str, list[int | None]] = defaultdict(list)
-    for each in replies:
-        if each.user is not None:
-            users[each.user].append(each.at_ns)
-    depths = {user: (len(times), _days(times)) for user, times in users.items()}
-    needed = plan("independent", effect=drop, baseline=baseline - drop).n
-    groups = _groups(depths)
-    cohorts = tuple(_cohort(name, found, depths) for name, found in groups.items())
+def sunset(
+    wanted: Wanted,
+    uses: Sequence[Use],
+    judged: Judged | None = None,
+    revert_to: Sequence[Composition] = (),
+    retire_too: Iterable[Artefact] = (),
+    unnamed_calls: int | None = None,
+) -> Plan:
+    """The plan for the users of some uses; raises `ValueError` for a baseline or drop that cannot be."""
+    if not 0 < wanted.drop < wanted.baseline <= 1:
+        raise ValueError(
+            f"The signal is {wanted.baseline:g} and may drop by {wanted.drop:g}; give 0 < drop < baseline <= 1."
+        )
+    depths = depths_of(uses)
+    cuts = cuts_of(depths.values())
+    members = {name: [user for user, depth in depths.items() if cuts.cohort(depth) == name] for name in COHORTS}
+    names = [name for name in COHORTS if members[name]]
+    alpha = wanted.alpha / max(1, 1 + 2 * len(names))
+    by_user = _judged_by_user(uses, judged)
+    groups = [(name, members[name]) for name in names] + [(EVERYBODY, list(depths))]
+    cohorts = [_cohort(name, users, depths, by_user, wanted, alpha) for name, users in groups]
     return Plan(
-        cohorts=cohorts,
-        stages=_stages(cohorts, needed, drop),
-        retire_too=RETIRE,
-        unnamed_replies=sum(each.user is None for each in replies),
+        wanted=wanted,
+        cuts=cuts,
+        cohorts=tuple(cohorts),
+        stages=_stages(cohorts, wanted, alpha, revert_to) if depths else (),
+        revert_to=tuple(revert_to),
+        retire_too=tuple(retire_too),
+        unnamed_calls=unnamed_calls,
+        unplaced_scores=0 if judged is None else judged.unplaced,
     )
 
 
-def _groups(depths: dict[str, tuple[int, float | None]]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {"light": [], "regular": [], "deep": []}
-    if not depths:
-        return groups
-    counts = sorted(count for count, _ in depths.values())
-    middle, most = median(counts), counts[min(len(counts) - 1, int(0.9 * len(counts)))]
-    for user, (count, days) in sorted(depths.items()):
-        if count <= middle:
-            groups["light"].append(user)
-        elif count >= most or (days is not None and days >= LONG_DAYS):
-            groups["deep"].append(user)
-        else:
-            groups["regular"].append(user)
-    return groups
+def stage_alpha(plan: Plan) -> float:
+    """The error of one stage, so that all together keep to the plan's."""
+    return plan.wanted.alpha / max(1, len(plan.stages))
 
 
-def _cohort(name: str, users: Sequence[str], depths: dict[str, tuple[int, float | None]]) -> Cohort:
-    days = [found for user in users if (found := depths[user][1]) is not None]
-    counts = [depths[user][0] for user in users]
+def change_law(before: float, after: float, window: int) -> dict[float, float]:
+    """How the difference of two shares of `window` uses falls, where each is good with these chances by itself."""
+    law: dict[float, float] = {}
+    for i in range(window + 1):
+        for j in range(window + 1):
+            chance = _binomial(i, window, before) * _binomial(j, window, after)
+            law[(j - i) / window] = law.get((j - i) / window, 0.0) + chance
+    return law
+
+
+def _binomial(k: int, n: int, p: float) -> float:
+    return comb(n, k) * p**k * (1 - p) ** (n - k)
+
+
+def _judged_by_user(uses: Iterable[Use], judged: Judged | None) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for each in uses if judged is not None else ():
+        assert judged is not None
+        value = judged.of(each)
+        if value is not None:
+            found.setdefault(each.user, []).append(value)
+    return found
+
+
+def _cohort(
+    name: str,
+    users: Sequence[str],
+    depths: Mapping[str, Depth],
+    judged: Mapping[str, Sequence[float]],
+    wanted: Wanted,
+    alpha: float,
+) -> Cohort:
+    found = [depths[user] for user in users]
+    days = [each.days for each in found if each.days is not None]
+    known = [judged[user] for user in users if user in judged]
+    window = _window([len(each) for each in known])
+    rate = mean([fmean(each) for each in known]) if known else None
+    before = wanted.baseline if rate is None else rate.value
+    fallen = max(0.0, before - wanted.drop)
     return Cohort(
         name=name,
         users=len(users),
-        replies=sum(counts),
-        median_replies=median(counts) if counts else 0.0,
+        calls=sum(each.calls for each in found),
+        median_calls=median([each.calls for each in found]) if found else 0.0,
+        median_uses=median([each.uses for each in found]) if found else 0.0,
         median_days=median(days) if days else None,
+        rate=rate,
+        window=window,
+        users_to_stop=values_needed(change_law(before, fallen, window), 0.0, above=False, alpha=alpha, power=POWER),
+        users_to_proceed=values_needed(
+            change_law(before, before, window), -wanted.drop, above=True, alpha=alpha, power=POWER
+        ),
     )
 
 
-def _stages(cohorts: Sequence[Cohort], needed: int, drop: float) -> tuple[Stage, ...]:
-    found: list[Stage] = []
-    steps = [("whoever opts in", 0.1, sum(each.users for each in cohorts))]
-    steps += [(each.name, share, each.users) for each in cohorts for share in (0.25, 1.0) if each.users]
-    for number, (cohort, share, users) in enumerate(steps, 1):
-        moved = int(users * share)
+def _window(counts: Sequence[int]) -> int:
+    """The most uses, up to three, that four of five judged users have."""
+    for window in range(MOST_USES, 1, -1):
+        if counts and sum(count >= window for count in counts) >= _ENOUGH * len(counts):
+            return window
+    return 1
+
+
+_ACTS = {
+    "opt-in": "offer the new version; nobody moves without having asked",
+    "default": "the new version is what they get; a switch they can see leads back",
+    "forced": "no switch any more; before this stage ask those who switched back why",
+}
+
+
+def _stages(
+    cohorts: Sequence[Cohort], wanted: Wanted, alpha: float, revert_to: Sequence[Composition]
+) -> tuple[Stage, ...]:
+    by_name = {each.name: each for each in cohorts}
+    named = [name for name in COHORTS if name in by_name]
+    steps = [("opt-in", EVERYBODY), *(("default", name) for name in named), *(("forced", name) for name in named)]
+    back = f"composition {revert_to[0].manifest}" if revert_to else wanted.old
+    found = []
+    for number, (kind, name) in enumerate(steps, 1):
+        cohort = by_name[name]
         found.append(
             Stage(
                 number=number,
-                cohort=cohort,
-                share=share,
-                users=moved,
-                users_needed=needed,
-                can_tell=moved >= needed and (share == 1.0 or users - moved >= needed),
-                stop_rule=f"stop and go back when the cohort's signal is lower by {drop:g} with an interval below zero",
-                revert="route the cohort to the old version; keep it, its prompt and judge until the last stage held",
+                kind=kind,
+                cohort=name,
+                users=cohort.users,
+                users_to_stop=cohort.users_to_stop,
+                users_to_proceed=cohort.users_to_proceed,
+                can_tell=_enough(cohort.users, cohort.users_to_stop) and _enough(cohort.users, cohort.users_to_proceed),
+                act=_ACTS[kind],
+                stop_rule=f"stop when the mean change of {wanted.signal} over the moved users is shown to be below 0 "
+                f"(always-valid, error {alpha:.2%})",
+                proceed_rule=f"go on when a fall of {wanted.drop:g} is ruled out (always-valid, error {alpha:.2%})",
+                revert=f"route the cohort to {back}; keep it with its prompt and judges until the last stage has held",
             )
         )
     return tuple(found)
 
 
-def _days(times: Sequence[int | None]) -> float | None:
-    known = [each for each in times if each is not None]
-    return (max(known) - min(known)) / DAY_NS if known else None
+def _enough(users: int, needed: int | None) -> bool:
+    return needed is not None and users >= needed
