@@ -22,6 +22,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import NamedTuple
 
+from msgspec import structs
+
 from watchkeeper.analysis.intervals import mean, wilson
 from watchkeeper.analysis.sequential import Watch, start
 from watchkeeper.engines.experiments.exposure import Judged, Use, depths_of
@@ -115,7 +117,7 @@ class _Look:
             moved=len(moved),
             judged=len(changes),
             waiting=len(moved) - len(changes),
-            change=watch.interval if watch.n else None,
+            change=_interval(watch) if watch.n else None,
             users_to_stop=stage.users_to_stop,
             users_to_proceed=stage.users_to_proceed,
             decided_ns=decided_ns,
@@ -175,7 +177,7 @@ class _Look:
         signal = self._plan.wanted.signal
         if not watch.n:
             return f"No moved user has {signal} judged often enough before and after; {waiting} are waited for."
-        seen = watch.interval
+        seen = _interval(watch)
         said = f"Over {watch.n} users {signal} changed by {seen.value:+.3f} ({seen.low:+.3f} to {seen.high:+.3f})"
         if state == STOP:
             return f"{said}, which is a fall: {stage.revert}."
@@ -184,6 +186,11 @@ class _Look:
         least = [each for each in (stage.users_to_stop, stage.users_to_proceed) if each is not None]
         needed = f"it takes about {min(least)} to {max(least)} users" if least else "no number of users would show it"
         return f"{said}, which shows neither; {needed}."
+
+
+def _interval(watch: Watch) -> Estimate:
+    """The mean change with an interval whose ends each hold at the watch's error, as the rules of a stage do."""
+    return structs.replace(watch, alpha=2 * watch.alpha).interval
 
 
 def _users(plan: Plan, old: Sequence[Use], new: Sequence[Use]) -> dict[str, _User]:

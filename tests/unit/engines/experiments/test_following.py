@@ -1,4 +1,4 @@
-"""A sunset that harms is stopped, one that does not goes on, and equal versions are stopped at most as often as stated."""
+"""A sunset that harms is stopped, one that does not goes on, and equal versions are stopped at most as stated."""
 
 from collections.abc import Sequence
 from random import Random
@@ -26,7 +26,7 @@ def seen(world: World, began: Sequence[int] = (1, 2, 3, 4), wanted: Wanted = WAN
 def test_harm_to_the_deep_users_stops_their_stage_alone() -> None:
     found = seen(World(Random(1), MANY, harm={"deep": 0.4}))
     deep = found["default", "deep"]
-    assert deep.state == "stop" and deep.change is not None and deep.change.high < 0.1
+    assert deep.state == "stop" and deep.change is not None and deep.change.high < 0
     assert deep.change.n <= deep.judged and "route the cohort to" in deep.sentence
     assert found["default", "light"].state != "stop"
     assert found["forced", "deep"].state == "not begun"
@@ -35,7 +35,7 @@ def test_harm_to_the_deep_users_stops_their_stage_alone() -> None:
 def test_no_harm_goes_on_and_is_told_with_its_interval() -> None:
     found = seen(World(Random(2), {"light": 400, "regular": 100, "deep": 60}))
     light = found["default", "light"]
-    assert light.state == "proceed" and light.change is not None and light.change.low > -0.3
+    assert light.state == "proceed" and light.change is not None and light.change.low > -0.2
     assert "ruled out" in light.sentence
 
 
@@ -46,7 +46,7 @@ def test_few_users_resolve_nothing_and_the_number_needed_is_told() -> None:
 
 
 def test_equal_versions_are_stopped_at_most_at_the_stated_rate_however_often_one_looks() -> None:
-    rng, stopped, runs = Random(4), 0, 150
+    rng, stopped, runs = Random(4), 0, 80
     for _ in range(runs):
         found = seen(World(rng, {"light": 60, "regular": 30, "deep": 20}))
         stopped += any(each.state == "stop" for each in found.values())
@@ -54,7 +54,7 @@ def test_equal_versions_are_stopped_at_most_at_the_stated_rate_however_often_one
 
 
 def test_a_fall_that_matters_is_let_pass_at_most_at_the_stated_rate() -> None:
-    rng, passed, runs = Random(5), 0, 100
+    rng, passed, runs = Random(5), 0, 80
     for _ in range(runs):
         found = seen(World(rng, {"light": 120}, harm={"light": 0.2}), began=(1, 2))
         passed += any(each.state == "proceed" for each in found.values())
@@ -62,7 +62,7 @@ def test_a_fall_that_matters_is_let_pass_at_most_at_the_stated_rate() -> None:
 
 
 def test_the_planned_number_of_users_shows_the_fall_and_its_absence_about_as_often_as_planned() -> None:
-    rng, stopped, went_on, runs = Random(6), 0, 0, 60
+    rng, stopped, went_on, runs = Random(6), 0, 0, 40
     plan = planned(World(rng, {"light": 500}))
     (light,) = (each for each in plan.cohorts if each.name == "light")
     assert light.users_to_stop is not None and light.users_to_proceed is not None
