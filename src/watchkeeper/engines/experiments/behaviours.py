@@ -23,7 +23,7 @@ from watchkeeper.analysis.behaviour import Told
 from watchkeeper.analysis.consumers import Consumer
 from watchkeeper.analysis.shape_features import Reply
 from watchkeeper.engines.experiments.rows import Row, TableError, rows_of
-from watchkeeper.engines.experiments.runner import KEPT_OUTPUT
+from watchkeeper.engines.experiments.runner import KEPT_OUTPUT, said_in
 from watchkeeper.engines.experiments.tables import text
 from watchkeeper.kinds.ports import Completion
 from watchkeeper.records.score import Score
@@ -64,11 +64,10 @@ def kept_reply(score: Score, kept: Callable[[str], Completion | None] | None) ->
     answer was short enough to stand there whole.
     """
     noted = score.attributes
-    said, name = noted.get("output"), noted.get("kept_as")
-    opening = "" if said is None else str(said)
+    key, _, says = str(noted.get("kept_as") or "").partition(":")
     cluster = str(noted.get("cluster") or score.subject_id)
-    found = None if kept is None or name is None else kept(str(name))
-    if found is not None and (found.output or "")[:KEPT_OUTPUT] == opening:
+    found = None if kept is None or not key else kept(key)
+    if found is not None and said_in(found) == says:
         reply = Reply(
             text=found.output or "",
             tools=_tools(found.calls) or (),
@@ -76,9 +75,10 @@ def kept_reply(score: Score, kept: Callable[[str], Completion | None] | None) ->
             duration_ns=found.duration_ns,
         )
         return Told(reply=reply, cluster=cluster, at_ns=score.event_ns)
-    if said is None or len(opening) >= KEPT_OUTPUT:
+    said = noted.get("output")
+    if said is None or len(str(said)) >= KEPT_OUTPUT:
         return None
-    return Told(reply=Reply(text=opening), cluster=cluster, at_ns=score.event_ns)
+    return Told(reply=Reply(text=str(said)), cluster=cluster, at_ns=score.event_ns)
 
 
 def _told(row: Row) -> Told | None:

@@ -17,7 +17,8 @@ from watchkeeper.records.score import Score
 class Result(Record):
     """The answer to one case, once, and its scores; with `error` set there was none, and the scores have no values.
 
-    `margin` is the difference of a score that the suite declares not to matter, `kept_as` the name of the kept answer.
+    `margin` is the difference of a score that the suite declares not to matter, `kept_as` names the kept answer:
+    the key of the question, a colon, and the digest of what it says.
     """
 
     experiment_id: str

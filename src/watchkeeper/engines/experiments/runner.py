@@ -171,11 +171,12 @@ class Runner:
     def _draw(self, index: int, repeat: int) -> str:
         return f"{self._plan.draw}{self._draws[index]}.{repeat}"
 
-    def _kept_as(self, index: int, repeat: int) -> str | None:
-        """The name under which the answer is kept; None where none are."""
-        if not isinstance(self._ask, Asker) or not self._ask.keeps:
+    def _kept_as(self, index: int, repeat: int, answer: Completion) -> str | None:
+        """Where the answer is kept and what it says, so that another one in its place is noticed; None: not kept."""
+        if answer.error is not None or not isinstance(self._ask, Asker) or not self._ask.keeps:
             return None
-        return self._ask.key(self._plan.cases[index].messages, self._plan.parameters, self._draw(index, repeat))
+        key = self._ask.key(self._plan.cases[index].messages, self._plan.parameters, self._draw(index, repeat))
+        return f"{key}:{said_in(answer)}"
 
     async def _one(self, index: int, repeat: int) -> Result:
         case = self._plan.cases[index]
@@ -198,7 +199,7 @@ class Runner:
             duration_ns=answer.duration_ns,
             error=answer.error,
             composition=answer.composition,
-            kept_as=None if answer.error is not None else self._kept_as(index, repeat),
+            kept_as=self._kept_as(index, repeat, answer),
         )
         if answer.error is not None:
             unjudged = [(judge, (_unjudged(judge, f"the call failed: {answer.error}"),)) for judge in self._plan.judges]
@@ -325,6 +326,11 @@ def renamed(judge: Judge, name: str) -> str:
     if judge.name is None:
         return name
     return judge.name + name.removeprefix(judge.scorer.header.id) if name.startswith(judge.scorer.header.id) else name
+
+
+def said_in(answer: Completion) -> str:
+    """The digest of what an answer says and which tools it asks for."""
+    return digest("\0".join((answer.output or "", answer.calls or "")).encode("utf-8", "replace"))
 
 
 def _total(costs: Sequence[float | None]) -> float | None:

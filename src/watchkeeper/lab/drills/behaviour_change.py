@@ -1,4 +1,4 @@
-"""S10: the new version wins the benchmark, a parser breaks on a habit, and those who were used to the old one suffer."""
+"""S10: the new version wins the benchmark, a parser breaks on a habit, and deep users of the old version suffer."""
 
 from __future__ import annotations
 
