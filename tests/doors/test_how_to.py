@@ -98,6 +98,11 @@ PAGES = (
 CELLS = "--by family --by difficulty --score right"
 DRAWN = f"watchkeeper eval map draw cells-before.jsonl {CELLS} --order difficulty=easy,hard"
 LOST = f"watchkeeper eval map diff cells-before.jsonl cells-after.jsonl {CELLS}"
+PLANNED = (
+    "watchkeeper eval sunset plan model:desk-1 model:desk-2 --signal outcome --drop 0.2 --out sunset.json --html "
+    "sunset.html"
+)
+FOLLOWED = "watchkeeper eval sunset follow sunset.json --began 2=10d --began 3=10d"
 EXPECTED = {
     "python desk.py": "resolve .*refund|That is settled",
     "python brief.py": "^tool_use .*A-18",
@@ -215,7 +220,12 @@ EXPECTED = {
     "watchkeeper drill run overclaiming": "held",
     "watchkeeper eval behaviour old.jsonl new.jsonl": "format.fences",
     "watchkeeper eval behaviour old.jsonl new.jsonl --consumers consumers.toml": "ledger import: breaks",
-    "watchkeeper eval behaviour old.jsonl new.jsonl --sunset --baseline 0.8 --drop 0.1": "stage 1: 10% of",
+    "watchkeeper eval behaviour old.jsonl new.jsonl --sunset --baseline 0.8 --drop 0.1": "stage 1: opt-in, all",
+    "watchkeeper import before.jsonl after.jsonl": "Read 1,?570 spans",
+    "watchkeeper eval behaviour model:desk-1 model:desk-2 --since 60d": "manner.preamble",
+    "watchkeeper report behaviour model:desk-1 model:desk-2 --since 60d": "Wrote behaviour.html",
+    PLANNED: "stage 3: default, deep, 50 users",
+    FOLLOWED: r"\(default, deep\): stop",
     "watchkeeper drill run behaviour_change": "held",
     DRAWN: "dates / easy is easier than dates / hard and worse",
     LOST: r"^sums\s+easy\s.*\slost",
@@ -227,6 +237,7 @@ MAY_END_WITH_ONE = (
     "watchkeeper eval behaviour old.jsonl new.jsonl --consumers consumers.toml",
     DRAWN,
     LOST,
+    FOLLOWED,
     "watchkeeper eval properties loans.py --cases found.jsonl",
     "watchkeeper eval properties letters.py",
 )

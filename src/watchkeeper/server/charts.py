@@ -251,7 +251,7 @@ def bar_chart(chart: Bars, width: int = 760) -> str:
         f"<title>{_safe(label)}</title>",
         *(_bar_tick(x(tick), tick, floor) for tick in ticks),
         *(part for n, bar in enumerate(chart.bars) for part in _bar(bar, x, n * BAR_STEP, chart.unit)),
-        f'<text class="tick unit" x="{left - 8}" y="{floor + 15}" text-anchor="end">{_safe(chart.unit)}</text></svg>',
+        f'<text class="tick unit" x="{left - 24}" y="{floor + 15}" text-anchor="end">{_safe(chart.unit)}</text></svg>',
     ]
     head = f'<figcaption><span class="chart-title">{_safe(chart.title)}</span></figcaption>'
     return f'<figure class="chart-figure">{head}{"".join(parts)}</figure>'

@@ -91,7 +91,7 @@ class BehaviourReport(msgspec.Struct, frozen=True, kw_only=True):
                 float(f"{each.shift.mean_a:.4g}"),
                 float(f"{each.shift.mean_b:.4g}"),
                 round(each.shift.effect, 2),
-                f"{each.interval.low:+.2f} to {each.interval.high:+.2f} ({each.interval.confidence:.3%})",
+                f"{each.interval.low:+.2f} to {each.interval.high:+.2f} ({each.interval.confidence:.3g})",
                 float(f"{each.p_value:.3g}"),
                 "differs" if each.differs else "not resolved",
                 ", ".join(each.readers),
@@ -185,9 +185,10 @@ def _differing(found: Behaviour) -> int:
 
 
 def _bars(found: Behaviour) -> Bars:
+    moved = [each for each in found.differences if each.differs or each.shift.effect]
     return Bars(
         title="Effect from A to B (Cliff's delta) with its interval; faint where not resolved",
-        bars=tuple(_bar(each) for each in found.differences[:_BARS]),
+        bars=tuple(_bar(each) for each in moved[:_BARS]),
         unit="effect",
         least=-1.0,
         most=1.0,
