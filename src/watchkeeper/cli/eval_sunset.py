@@ -266,6 +266,7 @@ def _cohort_row(each: Any) -> tuple[Any, ...]:
         f"{each.median_calls:g}",
         f"{each.median_uses:g}",
         days,
+        None if each.first_ns is None else when(each.first_ns)[:10],
         rate,
         each.window,
     )

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+STOPPED = 130
 
 
 class Failure(click.ClickException):
@@ -48,7 +49,7 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def house_options(command: F) -> F:
-    """Give a command --data, --config and --json, and turn known errors into letters."""
+    """Give a command --data, --config and --json, turn known errors into letters, and Ctrl-C into exit code 130."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -64,6 +65,9 @@ def house_options(command: F) -> F:
             raise Failure(str(error), "data") from error
         except StoreError as error:
             raise Failure(str(error), "store") from error
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
+            raise SystemExit(STOPPED) from None
 
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Answer in JSON."),

@@ -181,8 +181,8 @@ class StoreHouse:
         return self._journal
 
     def reports(self) -> dict[str, Report]:
-        """The reports that are installed, each with the parameters of the settings or its defaults."""
-        stated = {use.use: build("reports", use, self.config) for use in self.config.reports}
+        """The reports that are installed with their defaults, and those of the settings under their names."""
+        stated = {use.name or use.use: build("reports", use, self.config) for use in self.config.reports}
         return {name: kind() for name, kind in discover("reports").items()} | stated
 
     async def backtest(self, wanted: Mapping[str, Any]) -> dict[str, Any]:

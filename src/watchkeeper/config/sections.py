@@ -153,7 +153,8 @@ class Upstream(_Settings, frozen=True):
 class Capability(_Settings, frozen=True):
     """One use of a policy, monitor or report. Tables `[[policies]]`, `[[monitors]]`, `[[reports]]`.
 
-    Policies run in the order written. A report is there without a table; one gives it other parameters.
+    Policies run in the order written. Every report is there without a table; one gives it other parameters, and with a
+    `name` of its own there are both.
     """
 
     use: Annotated[str, Meta(description="The capability's id, e.g. `budget`.")]

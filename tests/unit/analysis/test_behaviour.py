@@ -3,7 +3,7 @@
 from random import Random
 
 from watchkeeper.analysis.behaviour import Told, behaviour
-from watchkeeper.analysis.consumers import Consumer
+from watchkeeper.analysis.consumers import Consumer, Step
 from watchkeeper.analysis.shape_features import Reply
 
 WORDS = "lamp blue order parcel return week price shop box colour".split()  # noqa: SIM905
@@ -54,3 +54,36 @@ def test_what_a_consumer_reads_ranks_higher() -> None:
     found = behaviour(a, b, (Consumer(name="page", regex="x", reads=("format.fences",), weight=5),))
     assert found.differences[0].feature == "format.fences"
     assert found.differences[0].readers == ("page",)
+
+
+def test_of_the_intervals_of_what_is_told_few_miss_as_they_are_as_wide_as_the_selection_asks() -> None:
+    rng = Random(14)
+    found = behaviour(replies(rng, 80), replies(rng, 80, fenced=0.8, hedged=0.8, long=60))
+    told = [each for each in found.differences if each.differs]
+    others = [each for each in found.differences if not each.differs]
+    assert {each.interval.confidence for each in told} == {1 - 0.05 * len(told) / len(found.differences)}
+    assert {each.interval.confidence for each in others} == {0.95}
+    assert all(each.interval.low <= each.shift.effect <= each.interval.high for each in found.differences)
+
+
+def test_fewer_than_eight_units_resolve_nothing() -> None:
+    rng = Random(15)
+    a = [Told(reply=each.reply, cluster=str(n % 7)) for n, each in enumerate(replies(rng, 70, fenced=0.0))]
+    b = [Told(reply=each.reply, cluster=str(n % 7)) for n, each in enumerate(replies(rng, 70, fenced=1.0))]
+    found = behaviour(a, b)
+    assert (found.units_a, found.units_b, found.resolved, found.smallest) == (7, 7, False, 1.0)
+    assert not any(each.differs for each in found.differences)
+    assert behaviour([], b).resolved is False
+
+
+def test_a_step_that_fails_on_fences_is_a_reader_of_fences() -> None:
+    rng = Random(16)
+
+    def followed(side: list[Told]) -> list[Told]:
+        steps = [(Step(name="ledger", failed=each.reply.text.startswith("```")),) for each in side]
+        return [Told(reply=each.reply, steps=step) for each, step in zip(side, steps, strict=True)]
+
+    found = behaviour(followed(replies(rng, 60, fenced=0.1)), followed(replies(rng, 60, fenced=0.8)))
+    fences = next(each for each in found.differences if each.feature == "format.fences")
+    assert fences.differs and fences.readers == ("ledger",)
+    assert found.consumers[0].verdict == "breaks"

@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from watchkeeper.analysis.sequential import _FRACTIONS, Watch, start
+from watchkeeper.analysis.sequential import _FRACTIONS, Watch, start, values_needed
 from watchkeeper.records.record import pack, unpack
 
 ALPHA = 0.05
@@ -129,3 +129,37 @@ def test_a_value_outside_the_range_is_refused(value: float) -> None:
 def test_a_watch_that_cannot_be_is_refused(arguments: dict[str, float], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         start(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("law", "mean", "above"),
+    [
+        ({-1.0: 0.24, 0.0: 0.62, 1.0: 0.14}, 0.0, False),
+        ({-1.0: 0.16, 0.0: 0.68, 1.0: 0.16}, -0.1, True),
+        ({-0.5: 0.5, 0.5: 0.1, 0.0: 0.4}, 0.0, False),
+    ],
+)
+def test_the_planned_number_of_values_refutes_about_four_times_in_five(
+    law: dict[float, float], mean: float, above: bool
+) -> None:
+    needed = values_needed(law, mean, above=above)
+    assert needed is not None
+    rng, goal, found, runs = Random(12), -math.log(ALPHA), 0, 200
+    for _ in range(runs):
+        watch = start(ALPHA).extend(rng.choices(list(law), list(law.values()), k=needed))
+        found += watch.evidence(mean, above=above) >= goal
+    assert 0.72 <= found / runs <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("law", "mean", "above"),
+    [({-1.0: 0.5, 1.0: 0.5}, 0.0, False), ({0.0: 1.0}, 0.0, True), ({0.5: 1.0}, -1.0, True), ({0.5: 1.0}, 1.0, False)],
+)
+def test_where_nothing_is_to_be_refuted_no_number_is_planned(law: dict[float, float], mean: float, above: bool) -> None:
+    assert values_needed(law, mean, above=above) is None
+
+
+def test_a_smaller_error_takes_more_values() -> None:
+    law = {-1.0: 0.3, 1.0: 0.1, 0.0: 0.6}
+    plans = [values_needed(law, 0.0, above=False, alpha=alpha) for alpha in (0.05, 0.01, 0.001)]
+    assert plans == sorted(plans, key=lambda n: n or 0) and len(set(plans)) == 3

@@ -36,3 +36,11 @@ def test_a_mistake_names_file_use_and_what_is_known(use: Capability, words: list
         build("policies", use, Config(file="mine.toml"))
     for word in ["mine.toml", *words]:
         assert word in str(caught.value)
+
+
+def test_a_report_takes_its_consumers_from_the_settings() -> None:
+    stated = Capability(use="behaviour", parameters={"consumers": [{"name": "a", "regex": "x"}], "calls": 50})
+    report = build("reports", stated, Config())
+    assert (report.consumers[0].name, report.calls, report.rows) == ("a", 50, 30)
+    with pytest.raises(ConfigError, match="needs one of regex, json_path and json"):
+        build("reports", Capability(use="behaviour", parameters={"consumers": [{"name": "a"}]}), Config())

@@ -34,11 +34,12 @@ class Use(Record):
 
 
 class Depth(Record):
-    """How deeply a user used a version; `days` from the first call to the last, None where times are unknown."""
+    """How deeply a user used a version: `days` from the first call (`first_ns`) to the last, None where unknown."""
 
     calls: int
     uses: int
     days: float | None
+    first_ns: int | None = None
 
 
 class Cuts(Record):
@@ -100,6 +101,7 @@ def _depth(uses: Sequence[Use]) -> Depth:
         calls=sum(each.calls for each in uses),
         uses=len(uses),
         days=(max(last) - min(first)) / DAY_NS if first and last else None,
+        first_ns=min(first, default=None),
     )
 
 

@@ -45,10 +45,11 @@ class Wanted(Record):
 
 
 class Cohort(Record):
-    """Users of one depth. `rate` is the mean over users of the signal under the old version, None where not recorded.
+    """Users of one depth, the first of them seen at `first_ns` (unix, None unknown).
 
-    `window` is how many judged uses before and after the move count for a user. `users_to_stop` and `users_to_proceed`
-    are None where no number would do.
+    `rate` is the mean over users of the signal under the old version, None where not recorded. `window` is how many
+    judged uses before and after the move count for a user. `users_to_stop` and `users_to_proceed` are None where no
+    number would do.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Cohort(Record):
     median_calls: float
     median_uses: float
     median_days: float | None
+    first_ns: int | None
     rate: Estimate | None
     window: int
     users_to_stop: int | None
@@ -187,6 +189,7 @@ def _cohort(
         median_calls=median([each.calls for each in found]) if found else 0.0,
         median_uses=median([each.uses for each in found]) if found else 0.0,
         median_days=median(days) if days else None,
+        first_ns=min((each.first_ns for each in found if each.first_ns is not None), default=None),
         rate=rate,
         window=window,
         users_to_stop=values_needed(change_law(before, fallen, window), 0.0, above=False, alpha=alpha, power=POWER),

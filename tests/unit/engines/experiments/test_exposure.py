@@ -39,7 +39,7 @@ def test_depth_makes_the_cohort(calls: int, days: float | None, cohort: str) -> 
 
 def test_days_go_from_the_first_call_to_the_last() -> None:
     uses = [Use(user="u", use=str(n), first_ns=n * DAY_NS, last_ns=n * DAY_NS, calls=1) for n in range(4)]
-    assert depths_of(uses) == {"u": Depth(calls=4, uses=4, days=3.0)}
+    assert depths_of(uses) == {"u": Depth(calls=4, uses=4, days=3.0, first_ns=0)}
     unknown = uses_in([Told(reply=Reply(text="a"), user="u"), Told(reply=Reply(text="a"))])
     assert depths_of(unknown) == {"u": Depth(calls=1, uses=1, days=None)}
 
