@@ -25,6 +25,7 @@ class Call(NamedTuple):
     failed: bool | None = None
     manifest: str | None = None
     status: str = Status.OK
+    tenant: str | None = None
 
 
 class ReplyLog(LogReader):
@@ -55,7 +56,7 @@ async def recorded(calls: Iterable[Call], kept: bool = True, manifests: Iterable
             operation=Operation.CHAT,
             status=call.status,
             revision=1,
-            identity=Identity(user=call.user),
+            identity=Identity(user=call.user, tenant=call.tenant),
             request_model=call.model,
             manifest=call.manifest,
             usage=Usage(input_tokens=9, output_tokens=50),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
 
 import click
 
@@ -51,7 +50,7 @@ def replies_of(word: str, config: Path | None, data: str | None, chosen: Mapping
         door.flush()
         if word.startswith("exp_"):
             return _of_experiment(door, word, config, data)
-        return _of_traffic(door, find_version(door, word), chosen)
+        return _of_traffic(door, word, chosen)
 
 
 def find_version(door: Door, word: str) -> Version:
@@ -76,49 +75,23 @@ def pages(door: Door, question: str, asked: Mapping[str, Any], page: int = 10_00
             return
 
 
-def _of_traffic(door: Door, version: Version, chosen: Mapping[str, Any]) -> list[Told]:
-    from watchkeeper.queries.replies import told_of
+def _of_traffic(door: Door, word: str, chosen: Mapping[str, Any]) -> list[Told]:
+    import msgspec
 
-    asked = {**version.filters, "operation": "chat", "since": chosen["since"], "until": chosen["until"]}
-    rows = door.ask("spans", {**asked, "limit": chosen["calls"]})["items"]
-    rows = [row for row in reversed(rows) if row["status"] in ("ok", "unset")]
-    with _bar(version.word, len(rows)) as advance:
-        found = []
-        for row in rows:
-            told = told_of(_replied(door, row))
-            found += [] if told is None else [told]
-            advance()
+    from watchkeeper.analysis.behaviour import Told
+
+    asked = {"version": word, "since": chosen["since"], "until": chosen["until"], "limit": chosen["calls"]}
+    with _waiting(f"Reading {word}"):
+        answer = door.get("/api/v1/replies", asked).json()
+    found = msgspec.convert(answer["items"], list[Told])
     if not found:
         raise Failure(
-            f"{version.word} has no reply that can be read: {len(rows)} answered chat calls since {chosen['since']}. "
+            f"{word} has no reply that can be read: {answer['calls']} answered chat calls since {chosen['since']}. "
             "Widen --since, or see what serves: watchkeeper ask serving",
             "behaviour",
         )
-    _tell_lost(version.word, len(rows) - len(found))
+    _tell_lost(word, answer["calls"] - len(found))
     return found
-
-
-def _replied(door: Door, row: Mapping[str, Any]) -> Any:
-    import msgspec
-
-    from watchkeeper.queries.replies import Replied, Said, followed
-    from watchkeeper.records.span import Span
-
-    trace, span = quote(row["trace_id"], safe=""), quote(row["span_id"], safe="")
-    reply = door.get(f"/api/v1/spans/{trace}/{span}")
-    if reply.status != 200:
-        indexed = Span(trace_id=row["trace_id"], span_id=row["span_id"], start_ns=row["start_ns"], name=row["name"])
-        return Replied(indexed, None, ())
-    detail = reply.json()
-    spoken = detail["conversation"]["output"]
-    whole = msgspec.convert(detail["span"], Span)
-    said = Said(
-        text="".join(each.get("text") or "" for each in spoken),
-        tools=tuple(call["name"] for each in spoken for call in each.get("tool_calls") or ()),
-    )
-    steps = followed(whole.span_id, door.ask("trace", {"trace_id": whole.trace_id})["items"])
-    kept = bool(spoken) and whole.duplicate_of is None
-    return Replied(whole, said if kept else None, steps)
 
 
 def _of_experiment(door: Door, word: str, config: Path | None, data: str | None) -> list[Told]:
@@ -160,12 +133,10 @@ def _tell_lost(word: str, lost: int) -> None:
 
 
 @contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[], object]]:
-    """A bar on a terminal; nothing elsewhere."""
+def _waiting(what: str) -> Iterator[None]:
+    """A sign on a terminal that something is under way; nothing elsewhere."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task(f"Reading {what}", total=total)
-        yield lambda: bar.advance(task)
+    console = Console(stderr=True)
+    with console.status(what) if sys.stderr.isatty() else nullcontext():
+        yield

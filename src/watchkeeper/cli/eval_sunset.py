@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from watchkeeper.engines.experiments.exposure import Judged, Use
     from watchkeeper.engines.experiments.following import Standing
     from watchkeeper.engines.experiments.retiring import Artefact
-    from watchkeeper.engines.experiments.sunset import Composition, Plan, Wanted
+    from watchkeeper.engines.experiments.sunset import Composition, Plan, Stage, Wanted
     from watchkeeper.queries.versions import Version
-    from watchkeeper.records.document import Document
+    from watchkeeper.records.document import Block, Document
     from watchkeeper.records.estimate import Estimate
 
-STAGE_NAMES = ("stage", "kind", "cohort", "users", "to stop", "to go on", "can tell")
+STAGE_NAMES = ("stage", "users", "to stop", "to go on", "can tell")
 SECTIONS = ("policies", "monitors", "probes", "upstreams", "routes", "reports")
 
 
@@ -242,10 +242,11 @@ def tell_plan(found: Plan) -> None:
     print_table(COHORT_NAMES, [_cohort_row(each) for each in found.cohorts], "No user is named.")
     for stage in found.stages:
         told = "can tell" if stage.can_tell else f"cannot tell: {_needs(stage.users_to_stop, stage.users_to_proceed)}"
-        click.echo(f"stage {stage.number}: {stage.kind}, {stage.cohort}, {stage.users} users ({told})")
-        click.echo(plain(f"  {stage.act}; {stage.stop_rule}; {stage.proceed_rule}"))
-    if found.stages:
-        click.echo(plain(f"to go back: {found.stages[0].revert}"))
+        click.echo(plain(f"stage {stage.number}: {stage.kind}, {stage.cohort}, {stage.users} users ({told})"))
+        click.echo(plain(f"  {stage.act}"))
+    for stage in found.stages[:1]:
+        click.echo(plain(f"each stage: {stage.stop_rule}; {stage.proceed_rule}"))
+        click.echo(plain(f"to go back: {stage.revert}"))
     for each in found.retire_too:
         click.echo(plain(f"retire too: {each.kind} {each.name} ({each.why})"))
     if not found.retire_too:
@@ -253,7 +254,7 @@ def tell_plan(found: Plan) -> None:
     click.echo(f"calls without a user: {plain(found.unnamed_calls)}")
 
 
-COHORT_NAMES = ("cohort", "users", "calls", "calls each", "uses each", "days", "signal", "judged uses")
+COHORT_NAMES = ("cohort", "users", "calls", "calls each", "uses each", "days", "first seen", "signal", "judged uses")
 
 
 def _cohort_row(each: Any) -> tuple[Any, ...]:
@@ -290,7 +291,7 @@ def interval_text(found: Estimate) -> str:
 
 def document_of(found: Plan, at_ns: int) -> Document:
     """A plan as a document."""
-    from watchkeeper.records.document import Block, Document, Facts, Heading, Table, Text
+    from watchkeeper.records.document import Document, Facts, Heading, Table, Text
 
     wanted = found.wanted
     blocks: list[Block] = [
@@ -308,40 +309,56 @@ def document_of(found: Plan, at_ns: int) -> Document:
         Table(columns=COHORT_NAMES, rows=tuple(map(_cohort_row, found.cohorts)), numeric=COHORT_NAMES[1:6]),
         Heading(text="Stages"),
         Table(
-            columns=(*STAGE_NAMES, "what happens", "stop", "go on"),
+            columns=(*STAGE_NAMES, "what happens"),
             rows=tuple(
-                (each.number, each.kind, each.cohort, each.users, each.users_to_stop, each.users_to_proceed,
-                 each.can_tell, each.act, each.stop_rule, each.proceed_rule)
+                (_named(each), each.users, each.users_to_stop, each.users_to_proceed,
+                 each.can_tell, each.act)
                 for each in found.stages
             ),
-            numeric=STAGE_NAMES[3:6],
+            numeric=STAGE_NAMES[1:4],
         ),
+        *(Text(text=f"Each stage: {each.stop_rule}; {each.proceed_rule}.") for each in found.stages[:1]),
         Heading(text="The way back"),
         Text(text=found.stages[0].revert if found.stages else "Nobody is to be moved."),
-        Table(
-            columns=("composition", "calls", "layer", "value"),
-            rows=tuple(
-                (each.manifest, each.calls, layer, value)
-                for each in found.revert_to
-                for layer, value in sorted(each.components.items())
-            ),
-            numeric=("calls",),
-        ),
+        *_back(found),
         Heading(text="What else to retire"),
-        Table(
-            columns=("kind", "name", "why", "something else needs it"),
-            rows=tuple((each.kind, each.name, each.why, each.shared) for each in found.retire_too),
-        ),
+        *_retired(found),
         Text(text="Found in the records and the settings. Runbooks, dashboards and notes elsewhere are not seen."),
     ]  # fmt: skip
     return Document(title="Sunset plan", subtitle=f"{wanted.old} to {wanted.new}", at_ns=at_ns, blocks=tuple(blocks))
+
+
+def _named(each: Stage | Standing) -> str:
+    return f"{each.number} {each.kind}, {each.cohort}"
+
+
+def _back(found: Plan) -> list[Block]:
+    from watchkeeper.records.document import Table, Text
+
+    if not found.revert_to:
+        return [Text(text="No composition of it is on record: it did not come through the gateway.")]
+    rows = tuple(
+        (each.manifest, each.calls, layer, value)
+        for each in found.revert_to
+        for layer, value in sorted(each.components.items())
+    )
+    return [Table(columns=("composition", "calls", "layer", "value"), rows=rows, numeric=("calls",))]
+
+
+def _retired(found: Plan) -> list[Block]:
+    from watchkeeper.records.document import Table, Text
+
+    if not found.retire_too:
+        return [Text(text="Nothing else was found.")]
+    rows = tuple((each.kind, each.name, each.why, each.shared) for each in found.retire_too)
+    return [Table(columns=("kind", "name", "why", "something else needs it"), rows=rows)]
 
 
 def standing_document(plan: Plan, standings: Sequence[Standing], at_ns: int) -> Document:
     """How a plan stands as a document."""
     from watchkeeper.records.document import Bar, Bars, Document, Table, Text
 
-    columns = ("stage", "kind", "cohort", "state", "moved", "judged", "waited for", "went back", "held", "in words")
+    columns = ("stage", "state", "moved", "judged", "waited for", "went back", "held", "in words")
     known = [(each, each.change) for each in standings if each.change is not None]
     return Document(
         title="Sunset, as it stands",
@@ -351,7 +368,7 @@ def standing_document(plan: Plan, standings: Sequence[Standing], at_ns: int) -> 
             Table(
                 columns=columns,
                 rows=tuple(
-                    (each.number, each.kind, each.cohort, each.state, each.moved, each.judged, each.waiting,
+                    (_named(each), each.state, each.moved, each.judged, each.waiting,
                      None if each.went_back is None else interval_text(each.went_back),
                      None if each.held is None else interval_text(each.held), each.sentence)
                     for each in standings
@@ -361,7 +378,7 @@ def standing_document(plan: Plan, standings: Sequence[Standing], at_ns: int) -> 
             Bars(
                 title=f"Change of {plan.wanted.signal} of the moved users, with an interval that always holds",
                 bars=tuple(
-                    Bar(name=f"{each.number} {each.kind} {each.cohort}", value=change.value, low=change.low,
+                    Bar(name=_named(each), value=change.value, low=change.low,
                         high=change.high, note=each.state, faint=each.state not in ("stop", "proceed"))
                     for each, change in known
                 ),

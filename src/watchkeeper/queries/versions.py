@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from watchkeeper.queries.operations import Manifests
+from watchkeeper.queries.question import Reader
 from watchkeeper.records.record import Record
 
 FORMS = "manifest:DIGEST, model:NAME, release:VERSION or attribute:KEY=VALUE"
@@ -48,6 +50,12 @@ def version_of(word: str, digests: Iterable[str] = ()) -> Version:
     if "=" not in attribute:
         raise ValueError(f"{word[:80]!r} is no attribute; write attribute:KEY=VALUE")
     return Version(word=word, attribute=attribute)
+
+
+async def find_version(reader: Reader, word: str) -> Version:
+    """The version that a word names, with the compositions on record; raises `ValueError`."""
+    known = (await reader.ask(Manifests(limit=100_000))).items if word.startswith("manifest:") else ()
+    return version_of(word, (str(each["digest"]) for each in known))
 
 
 def _whole(value: str, digests: set[str]) -> str:

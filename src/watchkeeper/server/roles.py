@@ -91,6 +91,7 @@ ACCESS: Mapping[str, Access] = {
     "GET /api/v1/spans/{span_id}/bodies/{name}": VIEW,
     "GET /api/v1/spans/{trace_id}/{span_id}": VIEW,
     "GET /api/v1/reports/{name}": VIEW,
+    "GET /api/v1/replies": VIEW,
     "POST /api/v1/ingest/flush": VIEW,
     "GET /api/v1/ingest/watermarks": VIEW_HOUSE,
     "GET /api/v1/incidents/{incident_id}": VIEW_HOUSE,
