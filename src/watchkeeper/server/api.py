@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -14,9 +14,7 @@ from watchkeeper.compose.payloads import Gone
 from watchkeeper.kinds.report import Scope
 from watchkeeper.queries.exported import Exported
 from watchkeeper.queries.registry import QUESTIONS, QuestionError, as_plain, parameters, question_from
-from watchkeeper.queries.replies import replied, told_of
 from watchkeeper.queries.timespan import SECOND_NS, parse_span, parse_time
-from watchkeeper.queries.versions import find_version
 from watchkeeper.records.body import Body
 from watchkeeper.records.record import as_json
 from watchkeeper.records.span import Span
@@ -33,8 +31,6 @@ EXPORT_NOTED_NS = 600 * 1_000_000_000
 LONGEST_WAIT_S = 60.0
 MAX_NOTE_CHARS = 4_000
 _RANGE = ("since", "until")
-_LAST = (("since", "30d"), ("until", "now"))
-_ReplyLimit = Annotated[int, msgspec.Meta(ge=1, le=20_000)]
 REQUEST = "request"
 ACTIONS = ("acknowledge", "resolve", "note")
 
@@ -101,7 +97,6 @@ class Api:
             Route("/api/v1/incidents/{incident_id}/cases", self.cases, methods=["GET", "POST"]),
             Route("/api/v1/incidents/{incident_id}/{action}", self.act, methods=["POST"]),
             Route("/api/v1/reports/{name}", self.report),
-            Route("/api/v1/replies", self.replies),
             Route("/api/v1/{question}", self.ask),
         ]
 
@@ -261,22 +256,6 @@ class Api:
                 headers={"content-security-policy": CONTENT_POLICY, "cache-control": "no-store"},
             )
         return answer(document)
-
-    async def replies(self, request: Request) -> Response:
-        """The last replies of a version in a time, as they are compared: `version`, `since`, `until`, `limit`.
-
-        `calls` is how many answered calls there were, with those whose reply is not kept.
-        """
-        now_ns, given = self._parts.clock_ns(), request.query_params
-        try:
-            since, until = (parse_time(given.get(name) or usual, now_ns) for name, usual in _LAST)
-            limit = msgspec.convert(given.get("limit") or "500", _ReplyLimit, strict=False)
-            version = await find_version(self._parts.reader, given.get("version", ""))
-        except ValueError as error:
-            raise ApiError(400, "invalid_request", "bad_parameter", said(error)) from error
-        found = await replied(self._parts.reader, version, since, until, limit)
-        told = [each for each in map(told_of, found) if each is not None]
-        return answer({"version": version, "calls": len(found), "items": told})
 
     async def watermarks(self, request: Request) -> Response:
         """How far each writer's journal has been indexed."""

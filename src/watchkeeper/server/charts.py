@@ -25,7 +25,7 @@ MARK_ROOM = 20
 MARK_STEP = 17
 MID = 28
 COLOURS = 6
-NAME_ROOM, NAME_CHARS = 200, 30
+BAR_NAME_ROOM, BAR_NAME_CHARS = 200, 30
 BAR_STEP = 22
 FEW = 12
 ROW, NAMES, FIGURES, NAME_CHARS = 30, 190, 200, 28
@@ -238,7 +238,7 @@ def bar_chart(chart: Bars, width: int = 760) -> str:
     known = [v for bar in chart.bars for v in (bar.value, bar.low, bar.high) if math.isfinite(v)]
     low, high = min([0.0, *known]), max([0.0, *known])
     ticks = nice_ticks(low if chart.least is None else chart.least, high if chart.most is None else chart.most)
-    left, right, height = NAME_ROOM, width - RIGHT, BAR_STEP * len(chart.bars) + 26
+    left, right, height = BAR_NAME_ROOM, width - RIGHT, BAR_STEP * len(chart.bars) + 26
 
     def x(value: float) -> float:
         clipped = min(max(value, ticks[0]), ticks[-1])
@@ -268,10 +268,10 @@ def _bar(bar: Bar, x: Callable[[float], float], top: float, unit: str) -> list[s
     middle = top + BAR_STEP / 2
     said = f"{bar.name}: {figure(bar.value)} {unit} ({figure(bar.low)} to {figure(bar.high)}) {bar.note}".rstrip()
     colour = "c5" if bar.faint else "c0"
-    name = bar.name if len(bar.name) <= NAME_CHARS else bar.name[: NAME_CHARS - 1] + "\u2026"
+    name = bar.name if len(bar.name) <= BAR_NAME_CHARS else bar.name[: BAR_NAME_CHARS - 1] + "\u2026"
     parts = [
         f'<g class="bar"><title>{_safe(said)}</title>'
-        f'<text class="tick" x="{NAME_ROOM - 8}" y="{middle + 3.5:.1f}" text-anchor="end">{_safe(name)}</text>'
+        f'<text class="tick" x="{BAR_NAME_ROOM - 8}" y="{middle + 3.5:.1f}" text-anchor="end">{_safe(name)}</text>'
     ]
     if math.isfinite(bar.value):
         a, b = sorted((x(0.0), x(bar.value)))

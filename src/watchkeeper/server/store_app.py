@@ -28,6 +28,7 @@ from watchkeeper.server.people_api import PeopleApi
 from watchkeeper.server.people_pages import PeoplePages
 from watchkeeper.server.probe_api import probe_routes
 from watchkeeper.server.proof_api import ProofApi
+from watchkeeper.server.reply_api import reply_routes
 from watchkeeper.server.roles import guarded
 from watchkeeper.server.run_api import run_routes
 from watchkeeper.server.run_pages import RunPages
@@ -67,6 +68,7 @@ def routes_of(parts: StoreParts, pages: Pages) -> list[Route]:
         *ProofApi(parts).routes(),
         *probe_routes(parts),
         *run_routes(parts),
+        *reply_routes(parts),
         *KeyApi(parts).routes(),
         *PeopleApi(parts).routes(),
         *Api(parts).routes(),

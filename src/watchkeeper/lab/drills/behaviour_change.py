@@ -17,9 +17,8 @@ from watchkeeper.records.ids import new_span_id, new_trace_id
 
 scenario = "S10"
 promise = (
-    "Of two recorded versions the planted habits (length, hedges, fences) rank first and the parser that breaks is "
-    "named, equal versions are quiet, and a sunset is stopped where it harms the deep users and nowhere else (replies "
-    "by the lab's script, outcomes made up)."
+    "Of two recorded versions the planted habits rank first and the parser that breaks is named, equal ones are quiet, "
+    "and a sunset stops where it harms the deep users and nowhere else (lab replies, outcomes made up)."
 )
 
 LIGHT, DEEP = 40, 40
