@@ -19,6 +19,8 @@ from watchkeeper.records.record import Record
 from watchkeeper.records.span import Operation, Span, Status
 
 _MOST_STEPS = 100_000
+_AT_ONCE = 200
+_STEPS = Not(inner=Among(column="operation", values=SUMMARIES))
 _ANSWERED = (Status.OK.value, Status.UNSET.value)
 _ENDED = (*_ANSWERED, Status.ERROR.value)
 
@@ -107,28 +109,26 @@ def _name(row: Mapping[str, Any]) -> str:
 
 
 async def _traces(reader: Reader, spans: Iterable[Span]) -> Mapping[str, list[dict[str, Any]]]:
-    """The rows of the traces of some spans, as far as they began within an hour of them."""
-    times = [each.start_ns for each in spans]
+    """The rows of the traces of some spans, as far as they began within an hour of them; of 200 traces 100,000 rows."""
+    times: dict[str, list[int]] = defaultdict(list)
+    for each in spans:
+        times[each.trace_id].append(each.start_ns)
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    if not times:
-        return found
-    rows = await reader.select(
-        Select(
-            table="spans",
-            since_ns=max(0, min(times) - TRACE_MARGIN_NS),
-            until_ns=max(times) + TRACE_MARGIN_NS,
-            columns=columns("trace_id", "span_id", "start_ns", "operation", "status", "tool", "name", "service"),
-            where=all_of(
-                [
-                    Among(column="trace_id", values=tuple({each.trace_id for each in spans})),
-                    Not(inner=Among(column="operation", values=SUMMARIES)),
-                    FIRST,
-                ]
-            ),
-            order=(Order(by="start_ns"), Order(by="span_id")),
-            limit=_MOST_STEPS,
+    names = list(times)
+    for first in range(0, len(names), _AT_ONCE):
+        some = names[first : first + _AT_ONCE]
+        starts = [at for name in some for at in times[name]]
+        rows = await reader.select(
+            Select(
+                table="spans",
+                since_ns=max(0, min(starts) - TRACE_MARGIN_NS),
+                until_ns=max(starts) + TRACE_MARGIN_NS,
+                columns=columns("trace_id", "span_id", "start_ns", "operation", "status", "tool", "name", "service"),
+                where=all_of([Among(column="trace_id", values=tuple(some)), _STEPS, FIRST]),
+                order=(Order(by="start_ns"), Order(by="span_id")),
+                limit=_MOST_STEPS,
+            )
         )
-    )
-    for row in rows.dicts():
-        found[str(row["trace_id"])].append(row)
+        for row in rows.dicts():
+            found[str(row["trace_id"])].append(row)
     return found

@@ -18,6 +18,7 @@ from typing import Any
 from watchkeeper.records.record import Record
 
 Ask = Callable[[str, Mapping[str, Any]], Iterable[Mapping[str, Any]]]
+_RULES = ("person", "exact", "schema")
 _LAYERS = {"system": "prompt", "tools": "tools", "parameters": "parameters"}
 
 
@@ -94,14 +95,16 @@ def _experiments(ask: Ask, names: Names) -> list[Artefact]:
         )
         for suite, ids in sorted(suites.items())
     ]
-    judges: dict[str, str] = {}
+    judges: dict[tuple[str, str], str] = {}
     for ids in suites.values():
         for row in ask("scores", {"experiment_id": ids[0]}):
-            if row["scorer"] not in ("person", "exact", "schema"):
-                judges[f"{row['scorer']} {row['version']} {str(row['parameters'])[:12]}".strip()] = ids[0]
+            if row["scorer"] not in _RULES:
+                kind = "judge" if row["scorer"] == "judge" else "scorer"
+                name = f"{row['scorer']} {row['version']} {str(row['parameters'])[:12]}".strip()
+                judges[kind, name] = ids[0]
     return found + [
-        Artefact(kind="judge", name=name, why=f"scored {experiment}; its calibration is for this version")
-        for name, experiment in sorted(judges.items())
+        Artefact(kind=kind, name=name, why=f"scored {experiment}; what it was calibrated on is this version")
+        for (kind, name), experiment in sorted(judges.items())
     ]
 
 
