@@ -98,7 +98,8 @@ def _tell(found: Behaviour) -> None:
         f"None of {len(found.differences)} features differs; an effect of {found.smallest:.2f} in one alone would have "
         "been seen four times in five."
     )
-    print_table(names, rows[:SHOWN], none)
+    if found.resolved:
+        print_table(names, rows[:SHOWN], none)
     for each in found.consumers:
         known = "seen in traces: " if each.seen else ""
         click.echo(
