@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
 
 from watchkeeper.analysis.consumers import ALPHA, Break, Consumer, Step, breaks, seen_breaks
 from watchkeeper.analysis.multiplicity import benjamini_hochberg
@@ -77,13 +78,15 @@ def behaviour(
     a: Sequence[Told], b: Sequence[Told], consumers: Sequence[Consumer] = (), alpha: float = ALPHA
 ) -> Behaviour:
     """Compare two sides."""
-    values = _values(a), _values(b)
+    shapes = _shapes(a), _shapes(b)
+    values = _values(shapes[0]), _values(shapes[1])
     shifts = _shifts(*values)
     adjusted = benjamini_hochberg([each.p_value for each in shifts.values()])
-    clusters = _clusters(a), _clusters(b)
+    clusters = [each.cluster for each in shapes[0]], [each.cluster for each in shapes[1]]
+    links = _links([*shapes[0], *shapes[1]], alpha)
     read_by = (
         *breaks(consumers, [each.reply.text for each in a], [each.reply.text for each in b], clusters),
-        *seen_breaks([each.steps for each in a], [each.steps for each in b], clusters, _links([*a, *b], alpha)),
+        *seen_breaks([each.steps for each in a], [each.steps for each in b], clusters, links),
     )
     units = len(set(clusters[0])), len(set(clusters[1]))
     resolved = min(units) >= FEWEST
@@ -124,27 +127,38 @@ def _shifts(a: Mapping[str, list[float]], b: Mapping[str, list[float]]) -> dict[
     return {name: each for name, each in found.items() if each is not None}
 
 
-def _values(side: Sequence[Told]) -> Mapping[str, list[float]]:
+class _Shape(NamedTuple):
+    """The features of a reply, its cluster, and what followed it."""
+
+    features: Mapping[str, float]
+    cluster: Hashable
+    steps: tuple[Step, ...]
+
+
+def _shapes(side: Sequence[Told]) -> list[_Shape]:
+    return [
+        _Shape(features(each.reply), ("alone", place) if each.cluster is None else each.cluster, each.steps)
+        for place, each in enumerate(side)
+    ]
+
+
+def _values(side: Sequence[_Shape]) -> Mapping[str, list[float]]:
     """The values of each feature, one for each cluster."""
     values: dict[str, list[float]] = defaultdict(list)
     clusters: dict[str, list[Hashable]] = defaultdict(list)
-    for each, cluster in zip(side, _clusters(side), strict=True):
-        for name, value in features(each.reply).items():
+    for each in side:
+        for name, value in each.features.items():
             values[name].append(value)
-            clusters[name].append(cluster)
+            clusters[name].append(each.cluster)
     return {name: by_cluster(values[name], clusters[name]) for name in values}
 
 
-def _clusters(side: Sequence[Told]) -> list[Hashable]:
-    return [("alone", place) if each.cluster is None else each.cluster for place, each in enumerate(side)]
-
-
-def _links(told: Sequence[Told], alpha: float) -> Mapping[str, tuple[str, ...]]:
+def _links(shapes: Sequence[_Shape], alpha: float) -> Mapping[str, tuple[str, ...]]:
     """For each step the features that go with its failing, the strongest first; a link need not be the reason."""
     found: dict[str, tuple[str, ...]] = {}
-    for name in sorted({step.name for each in told for step in each.steps}):
-        well, failed = list[Told](), list[Told]()
-        for each in told:
+    for name in sorted({step.name for each in shapes for step in each.steps}):
+        well, failed = list[_Shape](), list[_Shape]()
+        for each in shapes:
             met = [step.failed for step in each.steps if step.name == name]
             if met:
                 (failed if any(met) else well).append(each)
