@@ -78,7 +78,7 @@ def behaviour(
     a: Sequence[Told], b: Sequence[Told], consumers: Sequence[Consumer] = (), alpha: float = ALPHA
 ) -> Behaviour:
     """Compare two sides."""
-    shapes = _shapes(a), _shapes(b)
+    shapes = _shapes(a, "a"), _shapes(b, "b")
     values = _values(shapes[0]), _values(shapes[1])
     shifts = _shifts(*values)
     adjusted = benjamini_hochberg([each.p_value for each in shifts.values()])
@@ -135,9 +135,10 @@ class _Shape(NamedTuple):
     steps: tuple[Step, ...]
 
 
-def _shapes(side: Sequence[Told]) -> list[_Shape]:
+def _shapes(side: Sequence[Told], name: str) -> list[_Shape]:
+    """The shapes of a side; a reply of no cluster is one by itself."""
     return [
-        _Shape(features(each.reply), ("alone", place) if each.cluster is None else each.cluster, each.steps)
+        _Shape(features(each.reply), (name, place) if each.cluster is None else each.cluster, each.steps)
         for place, each in enumerate(side)
     ]
 
