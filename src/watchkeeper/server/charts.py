@@ -28,7 +28,6 @@ COLOURS = 6
 BAR_NAME_ROOM, BAR_NAME_CHARS = 200, 30
 BAR_STEP = 22
 FEW = 12
-ROW, NAMES, FIGURES, NAME_CHARS = 30, 190, 200, 28
 
 
 class Frame(Record):
@@ -247,7 +246,7 @@ def bar_chart(chart: Bars, width: int = 760) -> str:
     label = f"{chart.title}: {len(chart.bars)} bars with intervals"
     floor = height - 22
     parts = [
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{_safe(label)}">',
+        f'<svg class="chart bars" viewBox="0 0 {width} {height}" role="img" aria-label="{_safe(label)}">',
         f"<title>{_safe(label)}</title>",
         *(_bar_tick(x(tick), tick, floor) for tick in ticks),
         *(part for n, bar in enumerate(chart.bars) for part in _bar(bar, x, n * BAR_STEP, chart.unit)),
@@ -324,11 +323,11 @@ def interval_bar(
     return "".join(parts) + "</svg>"
 
 
-def _end(x: float, closed: bool, side: int, y: int = MID) -> str:
+def _end(x: float, closed: bool, side: int) -> str:
     if closed:
-        return f'<line class="span c0" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 6}" y2="{y + 6}"/>'
+        return f'<line class="span c0" x1="{x:.1f}" x2="{x:.1f}" y1="{MID - 6}" y2="{MID + 6}"/>'
     near = x - 8 * side
-    return f'<polygon class="fill c0" points="{x:.1f},{y} {near:.1f},{y - 6} {near:.1f},{y + 6}"/>'
+    return f'<polygon class="fill c0" points="{x:.1f},{MID} {near:.1f},{MID - 6} {near:.1f},{MID + 6}"/>'
 
 
 def _end_labels(estimate: Estimate, a: float, b: float, v: float, width: int) -> list[str]:
@@ -360,62 +359,6 @@ def figure(value: float) -> str:
 
 def _figure(value: float, estimate: Estimate) -> str:
     return f"{figure(value)} {estimate.unit}".rstrip()
-
-
-def forest(rows: Sequence[tuple[str, Estimate]], zero: float | None = None, width: int = 760) -> str:
-    """Estimates under each other on one axis, each with its interval; `zero` is the value that means no difference.
-
-    What lies within -1 and 1 shares one axis, so that shares can be compared by eye; each other estimate has its own
-    figure, because its unit may be another. An estimate that is not known says so.
-    """
-    alike = [row for row in rows if _is_share(row[1])]
-    alone = [row for row in rows if not _is_share(row[1])]
-    groups = [group for group in (alike, *([row] for row in alone)) if group]
-    return "".join(_forest(group, zero, width) for group in groups)
-
-
-def _is_share(estimate: Estimate) -> bool:
-    return not any(math.isfinite(v) and abs(v) > 1 for v in (estimate.value, estimate.low, estimate.high))
-
-
-def _forest(rows: Sequence[tuple[str, Estimate]], zero: float | None, width: int) -> str:
-    known = [v for _, each in rows for v in (each.value, each.low, each.high) if math.isfinite(v)]
-    known += [] if zero is None else [zero]
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    ticks = nice_ticks(low, high if high > low else low + (abs(low) or 1.0))
-    left, right, height = NAMES, width - FIGURES, len(rows) * ROW + TOP + BOTTOM - 12
-
-    def place(value: float) -> float:
-        return left + (min(max(value, ticks[0]), ticks[-1]) - ticks[0]) / (ticks[-1] - ticks[0]) * (right - left)
-
-    label = "; ".join(f"{name}: {estimate_text(each)}" for name, each in rows)
-    parts = [f'<svg class="chart forest" viewBox="0 0 {width} {height}" role="img" aria-label="{_safe(label)}">']
-    for tick in ticks:
-        x = place(tick)
-        kind = "limit" if zero is not None and tick == zero else "grid"
-        parts.append(f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="6" y2="{height - 20}"/>')
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 6}" text-anchor="middle">{tick_label(tick)}</text>')
-    for number, (name, each) in enumerate(rows):
-        parts += _forest_row(name, each, place, 6 + ROW * number + ROW // 2, width)
-    return "".join(parts) + "</svg>"
-
-
-def _forest_row(name: str, each: Estimate, place: Callable[[float], float], y: int, width: int) -> list[str]:
-    short = name if len(name) <= NAME_CHARS else name[: NAME_CHARS - 1] + "…"
-    said = f"{figure(each.value)} ({figure(each.low)} to {figure(each.high)})"
-    parts = [f"<g><title>{_safe(name)}: {_safe(estimate_text(each))}</title>"]
-    parts.append(f'<text class="forest-name" x="2" y="{y + 4}">{_safe(short)}</text>')
-    if not math.isfinite(each.value):
-        return [*parts, f'<text class="tick" x="{width - 2}" y="{y + 4}" text-anchor="end">not known</text></g>']
-    a, b, v = place(each.low), place(each.high), place(each.value)
-    return [
-        *parts,
-        f'<line class="span c0" x1="{a:.1f}" x2="{b:.1f}" y1="{y}" y2="{y}"/>',
-        _end(a, math.isfinite(each.low), -1, y),
-        _end(b, math.isfinite(each.high), 1, y),
-        f'<circle class="dot c0" cx="{v:.1f}" cy="{y}" r="5"/>',
-        f'<text class="tick" x="{width - 2}" y="{y + 4}" text-anchor="end">{_safe(said)}</text></g>',
-    ]
 
 
 def sparkline(values: Sequence[float | None], label: str, width: int = 110, height: int = 24) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 from starlette.requests import Request
@@ -17,7 +17,7 @@ from watchkeeper.queries.whole import Whole
 from watchkeeper.records.experiment import Experiment
 from watchkeeper.records.score import Score
 from watchkeeper.server.api import ApiError, answer, not_found
-from watchkeeper.server.charts import forest
+from watchkeeper.server.charts import bar_chart
 from watchkeeper.server.parts import StoreParts
 from watchkeeper.server.views.experiments import (
     SHOWN_CASES,
@@ -26,6 +26,7 @@ from watchkeeper.server.views.experiments import (
     experiment_facts,
     experiment_rows,
     mean_rows,
+    pictures,
 )
 from watchkeeper.server.views.filters import PAGE_ROWS, Control, asked_of, read_form
 from watchkeeper.server.views.lists import page_links
@@ -96,12 +97,12 @@ class ExperimentPages:
             experiment=experiment_rows([found])[0],
             facts=experiment_facts(found),
             means=means,
-            picture=Markup(forest([(each["name"], each["estimate"]) for each in means + old_means])),
+            picture=_drawn("Mean scores and their 95% intervals", means + old_means),
             others=experiment_rows(others),
             against=other_id if other else "",
             problem=problem,
             compared=differences,
-            differences=Markup(forest([(each["name"], each["estimate"]) for each in differences], zero=0.0)),
+            differences=_drawn("Now minus before; pale: not resolved", differences),
             cases=rows,
             more_cases=max(cases - SHOWN_CASES, 0),
             cut=len(side.scores) >= MOST_SCORES,
@@ -135,6 +136,10 @@ class ExperimentPages:
             if len(page) < PAGE_SCORES:
                 break
         return side_of_scores(experiment_id, found)
+
+
+def _drawn(title: str, rows: Sequence[Mapping[str, Any]]) -> Markup:
+    return Markup("".join(bar_chart(each) for each in pictures(title, rows)))
 
 
 def _before(found: Experiment, others: Sequence[Experiment]) -> str:

@@ -13,8 +13,8 @@ from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.experiment import Experiment
 from watchkeeper.records.record import Record
 from watchkeeper.records.score import Score
-from watchkeeper.server.charts import forest
 from watchkeeper.server.store_app import store_app
+from watchkeeper.server.views.experiments import pictures
 
 pytestmark = pytest.mark.anyio
 EVIL = "<script>alert(1)</script>"
@@ -107,15 +107,14 @@ async def test_what_is_not_there_is_said(house: House) -> None:
     assert "There is no experiment" in (await ask(app, NEW + "?against=exp_gone")).text
 
 
-def test_shares_have_one_axis_and_another_unit_its_own() -> None:
-    rate = Estimate(value=0.5, low=0.4, high=0.6, n=9, method="t")
-    assert forest([("a", rate), ("b", rate)]).count("<svg") == 1
-    drawn = forest([("a", rate), ("words", Estimate(value=120, low=90, high=150, n=9, method="t")), (EVIL, rate)])
-    assert drawn.count("<svg") == 2
-    assert EVIL not in drawn
-
-
-def test_an_estimate_that_is_not_known_is_not_drawn_as_a_point() -> None:
-    drawn = forest([("a", Estimate(value=math.nan, low=-math.inf, high=math.inf, n=0, method="none"))], zero=0.0)
-    assert "not known" in drawn
-    assert "<circle" not in drawn
+def test_shares_have_one_axis_another_unit_its_own_and_what_is_not_known_none() -> None:
+    rate, words = (
+        Estimate(value=0.5, low=0.4, high=0.6, n=9, method="t"),
+        Estimate(value=9, low=8, high=9, n=9, method="t"),
+    )
+    unknown = Estimate(value=math.nan, low=-math.inf, high=math.inf, n=0, method="none")
+    rows = [
+        {"name": name, "estimate": each} for name, each in (("a", rate), ("words", words), ("b", rate), ("c", unknown))
+    ]
+    assert [[bar.name for bar in each.bars] for each in pictures("Means", rows)] == [["a", "b"], ["words"]]
+    assert pictures("Means", rows[3:]) == []

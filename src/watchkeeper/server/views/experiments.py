@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from watchkeeper.engines.experiments.compare import Compared
 from watchkeeper.engines.experiments.sheets import rerun_effect
+from watchkeeper.records.document import Bar, Bars
 from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.experiment import Experiment
 from watchkeeper.records.record import Record
@@ -94,6 +96,32 @@ def mean_text(mean: Estimate) -> str:
     return f"{figure(mean.value)} ({figure(mean.low)} to {figure(mean.high)})"
 
 
+def pictures(title: str, rows: Sequence[Mapping[str, Any]]) -> list[Bars]:
+    """Estimates as bars with their intervals; `faint` in a row is what is not resolved.
+
+    What lies within -1 and 1 shares one axis, so that it can be compared by eye; any other has a figure of its own,
+    because its unit may be another. What is not known is in no picture.
+    """
+    bars = [
+        Bar(
+            name=row["name"],
+            value=row["estimate"].value,
+            low=row["estimate"].low,
+            high=row["estimate"].high,
+            faint=row.get("faint", False),
+        )
+        for row in rows
+        if math.isfinite(row["estimate"].value)
+    ]
+    alike = [bar for bar in bars if _is_share(bar)]
+    groups = [alike, *([bar] for bar in bars if not _is_share(bar))]
+    return [Bars(title=title, bars=tuple(group)) for group in groups if group]
+
+
+def _is_share(bar: Bar) -> bool:
+    return all(abs(value) <= 1 for value in (bar.value, bar.low, bar.high) if math.isfinite(value))
+
+
 def case_rows(scores: Iterable[Score], against: Iterable[Score] = ()) -> tuple[list[CaseRow], int]:
     """The cases to look at first, and how many there are in all.
 
@@ -127,6 +155,7 @@ def compared_rows(compared: Sequence[Compared]) -> list[dict[str, Any]]:
                 "tone": tone,
                 "meaning": means,
                 "estimate": difference,
+                "faint": it.verdict == "not resolved",
                 "text": f"{figure(it.mean_a)} to {figure(it.mean_b)}: {_signed(difference.value)} "
                 f"({_signed(difference.low)} to {_signed(difference.high)})",
                 "n": f"{it.n:,}",
