@@ -83,7 +83,7 @@ def draw(
 
     del data, config
     try:
-        answers, unjudged = maps.read_measured(file, by, score, item, cluster, good)
+        answers, unjudged, _ = maps.read_measured(file, by, score, item, cluster, good)
         drawn = maps.draw(answers, by, bar, _orders(orders, by), unjudged)
         gated = None if held is None else maps.gate(drawn, maps.read_measured(held, by, score, item, cluster, good)[0])
         live = None if traffic is None else maps.traffic(drawn, maps.read_cells(traffic, by))

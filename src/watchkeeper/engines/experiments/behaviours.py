@@ -20,11 +20,11 @@ from typing import Any
 import msgspec
 
 from watchkeeper.analysis.behaviour import Told
+from watchkeeper.analysis.cells import text
 from watchkeeper.analysis.consumers import Consumer
 from watchkeeper.analysis.shape_features import Reply
 from watchkeeper.engines.experiments.rows import Row, TableError, rows_of
 from watchkeeper.engines.experiments.runner import KEPT_OUTPUT, said_in
-from watchkeeper.engines.experiments.tables import text
 from watchkeeper.kinds.ports import Completion
 from watchkeeper.records.score import Score
 

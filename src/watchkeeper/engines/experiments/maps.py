@@ -4,9 +4,10 @@ A cell is the values of some columns together. Each has its rate with an interva
 nothing is interpolated between cells, and a cell without items is unmeasured. Reruns of an item and items of a cluster
 are taken together.
 
-- A cell is "passing" when its whole interval is at or above the bar, "failing" when all of it is below, else "open".
-  The intervals are exact (Clopper-Pearson) and widened for the number of cells (Bonferroni), so that of all calls on a
-  map any is wrong in at most `alpha`.
+- A cell is "passing" when its whole interval is at or above the bar, "failing" when all of it is below. It is
+  "unmeasured" when it has so few items that it would not pass if all of them were right, else "open". The intervals are
+  exact (Clopper-Pearson) and widened for the number of cells (Bonferroni), so that of all calls on a map any is wrong
+  in at most `alpha`.
 - A pair "easy fails, hard passes" is two cells that differ in one column only, where the one that comes first in the
   given order has the lower rate: Fisher's exact test, adjusted (Holm) over all such pairs.
 - Between versions each cell both have is tested, paired by item where the items are the same (`analysis/paired.py`),
@@ -18,26 +19,31 @@ were independent. Many small cells leave most of them open: that is the truth, n
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+import msgspec
+
+from watchkeeper.analysis.cells import FEATURE, cell_of, feature, state_of, text
 from watchkeeper.analysis.exact_binomial import clopper_pearson
 from watchkeeper.analysis.intervals import clustered_rate, wilson
 from watchkeeper.analysis.multiplicity import holm
 from watchkeeper.analysis.paired import compare
 from watchkeeper.analysis.two_proportions import fisher_exact, newcombe
 from watchkeeper.engines.experiments.rows import Row, TableError, rows_of
-from watchkeeper.engines.experiments.tables import text
+from watchkeeper.records.capability_map import CapabilityMap, Cell, Inversion, Key, State
 from watchkeeper.records.estimate import Estimate
-from watchkeeper.records.record import Record
+from watchkeeper.records.ids import digest
+from watchkeeper.records.manifest import Manifest
+from watchkeeper.records.record import Record, as_json
 
 ALPHA = 0.05
 MOST_CELLS = 2_000
-Key = tuple[str, ...]
 
 
 class Measured(NamedTuple):
@@ -49,35 +55,12 @@ class Measured(NamedTuple):
     right: float
 
 
-class Cell(Record):
-    """A cell: its values, its rate over `rate.n` items, and its state: "passing", "failing" or "open"."""
+class Answers(NamedTuple):
+    """The judged answers of a file, how many had no score, and the compositions that gave them (their digests)."""
 
-    cell: Key
-    rate: Estimate
-    state: str
-
-
-class Inversion(Record):
-    """Two neighbouring cells of which the easier (first in the column's order) has the lower rate."""
-
-    column: str
-    easy: Key
-    hard: Key
-    easy_rate: Estimate
-    hard_rate: Estimate
-    difference: Estimate
-    p_value: float
-    separated: bool
-
-
-class Map(Record):
-    """The map: its columns, cells in their order, and inversions, separated ones first."""
-
-    columns: tuple[str, ...]
-    bar: float
-    cells: tuple[Cell, ...]
-    inversions: tuple[Inversion, ...]
+    measured: list[Measured]
     unjudged: int = 0
+    compositions: tuple[str, ...] = ()
 
 
 class Gate(Record):
@@ -120,32 +103,56 @@ class Changes(Record):
 
 def read_measured(
     path: Path, by: Sequence[str], score: str, item: str | None = None, cluster: str | None = None, good: float = 1.0
-) -> tuple[list[Measured], int]:
-    """The judged answers of a file and how many had no score; raises `TableError`.
+) -> Answers:
+    """The judged answers of a file; raises `TableError`.
 
-    A row has the columns `by` and `score`, the score as a column or in the `scores` of a run's file.
+    A row has the columns `by` (its own, or among its `attributes` or `metadata`) and `score`, the score as a column or
+    in the `scores` of a run's file.
     """
     found: list[Measured] = []
     unjudged = 0
-    for number, row in rows_of(path, [*by, *([item] if item else []), *([cluster] if cluster else [])]):
+    compositions: dict[str, None] = {}
+    needed = [*([item] if item else []), *([cluster] if cluster else [])]
+    for number, key, row in _placed(path, by, needed):
         value = _score(row, score)
         if value is None:
             unjudged += 1
             continue
         name = text(row.get(item)) if item else text(row.get("case_id")) or text(row.get("id"))
         group = text(row.get(cluster)) if cluster else ""
-        right = value if good == 1.0 and 0 <= value <= 1 else float(value >= good)
-        found.append(Measured(_cell(row, by), name or f"row {number}", group or None, right))
+        if composition := text(row.get("composition")):
+            compositions[composition] = None
+        found.append(Measured(key, name or f"row {number}", group or None, right_of(value, good)))
     if not found:
         raise TableError(
             f"{path} has no row with a score {score!r}. Name the column or the suite's score with --score."
         )
-    return found, unjudged
+    return Answers(found, unjudged, tuple(compositions))
+
+
+def right_of(value: float, good: float) -> float:
+    """How right a score is, from 0 to 1: as it is where that is its range, else whether it is as high as `good`."""
+    return value if good == 1.0 and 0 <= value <= 1 else float(value >= good)
 
 
 def read_cells(path: Path, by: Sequence[str]) -> list[Key]:
     """The cell of each row of live traffic; raises `TableError`."""
-    return [_cell(row, by) for _, row in rows_of(path, by)]
+    return [key for _, key, _ in _placed(path, by, ())]
+
+
+def _placed(path: Path, by: Sequence[str], needed: Sequence[str]) -> Iterator[tuple[int, Key, Row]]:
+    """The rows of a file with their cells; raises `TableError` for a column that no row has."""
+    absent = dict.fromkeys(by)
+    number = 0
+    for number, row in rows_of(path, needed):
+        for name in [name for name in absent if row.has(name) or feature(row.get, name)]:
+            del absent[name]
+        yield number, cell_of(row.get, by), row
+    if absent and number:
+        name = next(iter(absent))
+        raise TableError(
+            f"{path} has no column {name!r}, of its own or among `attributes` (also as {FEATURE}{name}) or `metadata`."
+        )
 
 
 def draw(
@@ -155,27 +162,44 @@ def draw(
     orders: Mapping[str, Sequence[str]] | None = None,
     unjudged: int = 0,
     alpha: float = ALPHA,
-) -> Map:
+) -> CapabilityMap:
     """The map of some answers. `orders` says for a column which values are easier, the easiest first."""
     groups = _by_cell(answers)
     if len(groups) > MOST_CELLS:
         raise TableError(f"{len(groups):,} cells are more than {MOST_CELLS:,}; take fewer or coarser columns.")
-    confidence = 1 - alpha / len(groups)
-    cells = []
-    for key in sorted(groups):
-        rate = _rate(groups[key], confidence)
-        state = "passing" if rate.low >= bar else "failing" if rate.high < bar else "open"
-        cells.append(Cell(cell=key, rate=rate, state=state))
-    return Map(
+    return CapabilityMap(
         columns=tuple(columns),
         bar=bar,
-        cells=tuple(cells),
+        cells=tuple(judge(key, groups[key], bar, 1 - alpha / len(groups)) for key in sorted(groups)),
         inversions=_inversions(groups, columns, orders or {}, alpha),
         unjudged=unjudged,
+        orders={name: tuple(values) for name, values in (orders or {}).items()},
     )
 
 
-def gate(drawn: Map, answers: Sequence[Measured]) -> Gate:
+def judge(key: Key, answers: Sequence[Measured], bar: float, confidence: float) -> Cell:
+    """One cell: its rate, and its state against the bar at a confidence."""
+    if not answers:
+        return Cell(cell=key, rate=None, state="unmeasured")
+    rate = _rate(answers, confidence)
+    state: State = "passing" if rate.low >= bar else "failing" if rate.high < bar else "open"
+    if state == "open" and bar < 1 and _rate([each._replace(right=1.0) for each in answers], confidence).low < bar:
+        state = "unmeasured"
+    return Cell(cell=key, rate=rate, state=state)
+
+
+def items_needed(bar: float, confidence: float) -> int:
+    """How many items, all of them right, let a cell pass: below that it is unmeasured."""
+    return math.ceil(math.log((1 - confidence) / 2) / math.log(bar))
+
+
+def sealed(drawn: CapabilityMap, score: str, compositions: Sequence[Manifest], at_ns: int) -> CapabilityMap:
+    """The map as it is written: with what was measured, on what and when, and named by the digest of all that."""
+    whole = msgspec.structs.replace(drawn, score=score, compositions=tuple(compositions), at_ns=at_ns, digest="")
+    return msgspec.structs.replace(whole, digest=digest(as_json(whole)))
+
+
+def gate(drawn: CapabilityMap, answers: Sequence[Measured]) -> Gate:
     """What answering only in passing cells does to answers that the map was *not* drawn from."""
     passing = {each.cell for each in drawn.cells if each.state == "passing"}
     inside = [each for each in answers if each.cell in passing]
@@ -187,16 +211,16 @@ def gate(drawn: Map, answers: Sequence[Measured]) -> Gate:
     )
 
 
-def traffic(drawn: Map, calls: Sequence[Key]) -> Traffic:
+def traffic(drawn: CapabilityMap, calls: Sequence[Key]) -> Traffic:
     """Which share of live calls falls into cells of each state."""
-    states = {each.cell: each.state for each in drawn.cells}
     counts: dict[Key, int] = defaultdict(int)
     for key in calls:
         counts[key] += 1
+    states = {key: state_of(drawn, key) for key in counts}
     shares: dict[str, int] = defaultdict(int)
     for key, count in counts.items():
-        shares[states.get(key, "unmeasured")] += count
-    doubtful = [(key, states.get(key, "unmeasured"), count) for key, count in counts.items()]
+        shares[states[key]] += count
+    doubtful = [(key, states[key], count) for key, count in counts.items()]
     doubtful = sorted((each for each in doubtful if each[1] != "passing"), key=lambda each: (-each[2], each[0]))
     return Traffic(
         calls=len(calls),
@@ -320,10 +344,6 @@ def _rate(answers: Sequence[Measured], confidence: float) -> Estimate:
     if hits != int(hits):
         return wilson(hits, len(answers), confidence=confidence)
     return clopper_pearson(int(hits), len(answers), confidence=confidence)
-
-
-def _cell(row: Row, by: Sequence[str]) -> Key:
-    return tuple(text(row.get(name)) or "unknown" for name in by)
 
 
 def _score(row: Row, name: str) -> float | None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from watchkeeper.analysis.answers_and_reasons import Judged, Table, tables
+from watchkeeper.analysis.cells import text
 from watchkeeper.engines.experiments.rows import Row, TableError, rows_of
-from watchkeeper.engines.experiments.tables import text
 from watchkeeper.kinds.scorer import Scores, Subject
 from watchkeeper.records.case import Case
 from watchkeeper.records.record import Record

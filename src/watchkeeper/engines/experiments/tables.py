@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from watchkeeper.analysis.cells import text
 from watchkeeper.engines.experiments.rows import Row, TableError, rows_given, rows_of
 from watchkeeper.records.record import Record
 
@@ -120,23 +121,6 @@ def joined(row: Row, names: Sequence[str]) -> str | None:
     if not any(parts):
         return None
     return " / ".join(part.replace("\\", "\\\\").replace(" / ", " \\/ ") for part in parts)
-
-
-def text(value: Any) -> str:
-    """A value as text: 1, 1.0 and "1" are the same name; nothing is the empty text."""
-    if isinstance(value, str):
-        return value.strip()
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    if isinstance(value, dict | list):
-        import json
-
-        return json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return str(value)
 
 
 def _filters(where: Sequence[tuple[str, str]]) -> Mapping[tuple[str, bool], frozenset[str]]:
