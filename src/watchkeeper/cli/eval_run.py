@@ -79,7 +79,7 @@ def run(
     settings = load(config, data=data)
     try:
         loaded = load_suite(suite, sources_of(config, data))
-        gates = gates_of(chosen, loaded.suite.margin, config, data)
+        gates = gates_of(chosen, loaded, config, data)
     except (SuiteError, ValueError) as error:
         raise Failure(str(error), "suite") from error
     if not loaded.suite.scorers:
@@ -198,20 +198,23 @@ def eval_writer(home: Home) -> Journal:
     raise Failure(f"{len(WRITERS)} evals run on {home.path} already. Wait for one to end, or name another --data DIR.")
 
 
-def gates_of(chosen: dict[str, Any], suite_margin: float | None, config: Path | None, data: str | None) -> list[Gate]:
-    """What the run must show; raises `ValueError` for what cannot be meant."""
+def gates_of(chosen: dict[str, Any], loaded: Loaded, config: Path | None, data: str | None) -> list[Gate]:
+    """What the run must show, by the command and by the suite; raises `ValueError` for what cannot be meant."""
     from watchkeeper.cli.eval_sides import side
+    from watchkeeper.engines.experiments.cell_gates import gates_on
     from watchkeeper.engines.experiments.gates import AgainstBaseline, Floor
 
     gates: list[Gate] = [Floor.read(text) for text in chosen["at_least"]]
-    margin = chosen["margin"] or suite_margin
-    if chosen["against"] is not None:
-        baseline = side(chosen["against"], config, data)
+    margin = chosen["margin"] or loaded.suite.margin
+    baseline = None if chosen["against"] is None else side(chosen["against"], config, data)
+    if baseline is not None:
         gates.append(AgainstBaseline(baseline, chosen["require"], margin))
     elif chosen["require"] != "not-worse":
         raise ValueError("--require is about a baseline: name one with --against RUN.")
     if chosen["require"] in ("non-inferior", "equivalent") and margin is None:
         raise ValueError(f"--require {chosen['require']} needs --margin, the difference that does not matter.")
+    if loaded.suite.gates.cells is not None:
+        gates += gates_on(loaded.suite.gates.cells, loaded.cases, baseline)
     if chosen["stop_early"] is not None and not any(gate.watches(chosen["stop_early"]) for gate in gates):
         raise ValueError(
             f"--stop-early {chosen['stop_early']} needs something to compare with: --against RUN, or "

@@ -89,7 +89,7 @@ class EvalFile(pytest.File):
             "margin": option("eval_margin"),
             "stop_early": None,
         }
-        return gates_of(wanted, self._loaded.suite.margin, None, option("eval_data"))
+        return gates_of(wanted, self._loaded, None, option("eval_data"))
 
     def _run(self) -> Sheet:
         from watchkeeper.cli.eval_run import run_suite

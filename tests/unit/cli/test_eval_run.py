@@ -202,3 +202,62 @@ def test_a_run_that_was_killed_is_taken_up_where_it_was(tmp_path: Path) -> None:
         told = json.loads(done.stdout)
         assert told["answered"] == 400 and told["asked"]["kept"] >= before - 2
         assert len(lab.calls) <= 400 + 2
+
+
+CELLS = """
+suite = {
+    "name": "cells",
+    "cases": [
+        {"id": f"{family}{n}", "input": f"{family} {n}", "expected": "yes", "attributes": {"family": family}}
+        for family, size in (("sums", 40), ("dates", 40), ("poems", 5)) for n in range(size)
+    ],
+    "scorers": [{"use": "exact"}],
+    "gates": {"cells": {"by": ["family"], "floor": 0.8}},
+}
+def target(messages):
+    return "no" if messages[-1]["content"].startswith(WRONG) else "yes"
+"""
+
+
+def cells(folder: Path, wrong: str, *words: str) -> Result:
+    suite = folder / "cells.py"
+    suite.write_text(CELLS.replace("WRONG", repr(wrong)))
+    return wk(folder, "eval", "run", str(suite), *words)
+
+
+def test_a_cell_is_a_gate_and_every_output_names_it(tmp_path: Path) -> None:
+    files = {name: tmp_path / f"run.{name}" for name in ("junit", "sarif", "summary")}
+    done = cells(tmp_path, "dates", "--json", *(str(x) for name, path in files.items() for x in (f"--{name}", path)))
+    assert done.exit_code == 1
+    gates = {each["cell"]: each for each in json.loads(done.stdout)["gates"]}
+    assert {name: each["passed"] for name, each in gates.items()} == {
+        "family=sums": True, "family=dates": False, "family=poems": None,
+    }  # fmt: skip
+    assert gates["family=dates"]["rate"]["high"] < 0.8
+    for path in files.values():
+        said = path.read_text().replace("\\", "")
+        assert "family=dates" in said and "family=poems" in said and "Not measured: 5 items" in said, path
+
+
+def test_a_cell_that_is_not_measured_is_never_green(tmp_path: Path) -> None:
+    done = cells(tmp_path, "nothing")
+    assert done.exit_code == 3
+    assert "family=poems: not resolved. Not measured: 5 items" in done.stdout
+
+
+def test_a_cell_lost_to_a_baseline_fails(tmp_path: Path) -> None:
+    base = str(tmp_path / "base.jsonl")
+    assert cells(tmp_path, "nothing", "--out", base).exit_code == 3
+    done = cells(tmp_path, "sums", "--against", base)
+    assert done.exit_code == 1 and "lost: family=sums (1 became 0" in done.stdout
+    quiet = cells(tmp_path, "nothing", "--against", base)
+    assert f"no cell lost against {base}: passed" in quiet.stdout
+
+
+def test_a_run_with_its_cells_can_be_mapped(tmp_path: Path) -> None:
+    out = str(tmp_path / "run.jsonl")
+    cells(tmp_path, "dates", "--out", out)
+    done = wk(tmp_path, "eval", "map", out, "--by", "family", "--score", "exact", "--json")
+    assert {tuple(c["cell"]): c["state"] for c in json.loads(done.stdout)["cells"]} == {
+        ("sums",): "passing", ("dates",): "failing", ("poems",): "unmeasured",
+    }  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Literal
 from watchkeeper.engines.experiments.compare import NotComparable, Side, compare_sides, side_of_results
 from watchkeeper.engines.experiments.results import Outcome, Result
 from watchkeeper.engines.experiments.stopping import Against, AtLeast
+from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.record import Record
 
 Wanted = Literal["not-worse", "non-inferior", "equivalent", "better"]
@@ -21,11 +22,16 @@ _PASSING: dict[str, frozenset[str]] = {
 
 
 class Ruled(Record):
-    """What a gate made of a run. `passed` None: the evidence does not say."""
+    """What a gate made of a run. `passed` None: the evidence does not say.
+
+    A gate on a cell names it ("family=dates, difficulty=easy"), with the rate that was measured there.
+    """
 
     gate: str
     passed: bool | None
     sentence: str
+    cell: str | None = None
+    rate: Estimate | None = None
 
 
 class Gate(ABC):

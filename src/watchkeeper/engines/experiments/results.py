@@ -10,7 +10,7 @@ import msgspec
 
 from watchkeeper.engines.experiments.dataset import SuiteError
 from watchkeeper.records.experiment import Experiment
-from watchkeeper.records.record import Record, as_json
+from watchkeeper.records.record import Record, Scalar, as_json
 from watchkeeper.records.score import Score
 
 
@@ -18,7 +18,7 @@ class Result(Record):
     """The answer to one case, once, and its scores; with `error` set there was none, and the scores have no values.
 
     `margin` is the difference of a score that the suite declares not to matter, `kept_as` names the kept answer:
-    the key of the question, a colon, and the digest of what it says.
+    the key of the question, a colon, and the digest of what it says. `attributes` are the case's own.
     """
 
     experiment_id: str
@@ -38,6 +38,7 @@ class Result(Record):
     composition: str | None = None
     kept_as: str | None = None
     scores: tuple[Score, ...] = ()
+    attributes: dict[str, Scalar] = {}
 
 
 EndedBy = Literal["all", "stopped", "cap", "verdict"]

@@ -200,6 +200,7 @@ class Runner:
             error=answer.error,
             composition=answer.composition,
             kept_as=self._kept_as(index, repeat, answer),
+            attributes=case.attributes,
         )
         if answer.error is not None:
             unjudged = [(judge, (_unjudged(judge, f"the call failed: {answer.error}"),)) for judge in self._plan.judges]

@@ -20,6 +20,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from watchkeeper.engines.experiments.cell_spec import Cells, Gates, NamedCell
 from watchkeeper.engines.experiments.dataset import Item, SuiteError, cases_of, read_dataset
 from watchkeeper.engines.experiments.property_spec import Property
 from watchkeeper.records.case import Case
@@ -106,6 +107,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     (`recorded`), or in several of them. `margin` is the difference of a score that does not matter; `repeats` asks each
     case so many times. `bars` are what scores must reach for a case to pass in reports for other tools; a score that is
     only 0 or 1 has its bar at 1. `properties` are for `eval properties`; a suite that has some needs no scorers.
+    `gates` are what every run of it must show, besides what its command asks for.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=80)]
@@ -118,6 +120,7 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     margin: Annotated[float, Meta(gt=0)] | None = None
     repeats: Annotated[int, Meta(ge=1, le=100)] = 1
     bars: dict[str, float] = {}
+    gates: Gates = Gates()
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +139,9 @@ _KINDS: dict[str, type[msgspec.Struct]] = {
     "target.live": Live,
     "recorded": Recorded,
     "properties": Property,
+    "gates": Gates,
+    "gates.cells": Cells,
+    "gates.cells.named": NamedCell,
 }
 
 
@@ -217,7 +223,7 @@ def _explain(path: Path, message: str) -> str:
     """msgspec's message as file, key and fix."""
     what, _, place = message.partition(" - at `")
     place = place.rstrip("`").removeprefix("$").lstrip(".")
-    kind = _KINDS.get(place) or _KINDS.get(re.split(r"[.\[]", place)[0], Suite)
+    kind = _KINDS.get(re.sub(r"\[[^]]*\]", "", place)) or _KINDS.get(re.split(r"[.\[]", place)[0], Suite)
     known = [field.encode_name for field in msgspec.structs.fields(kind)]
     unknown = re.search(r"unknown field `(.+?)`", what)
     if unknown:
