@@ -23,7 +23,8 @@ class Decision(Record):
 
     `reason` is a stable machine-readable code (`budget_exceeded`), `sentence` is for a person. `amendment` holds the
     bytes to send instead when the verdict is AMEND; or `advice` is what the model is to be told then, as a last message
-    of its conversation. In `shadow` mode a ruling is recorded and not acted upon.
+    of its conversation; or `instead` is the model that is asked instead (at the stage ROUTE). In `shadow` mode a ruling
+    is recorded and not acted upon. A policy may name in `facts` what it read of its own parameters.
     """
 
     verdict: str
@@ -31,6 +32,7 @@ class Decision(Record):
     sentence: str
     amendment: bytes | None = None
     advice: str | None = None
+    instead: str | None = None
 
     decision_id: str = ""
     policy: str = ""
@@ -65,6 +67,11 @@ def deny(reason: str, sentence: str) -> Decision:
 def advise(reason: str, sentence: str, advice: str) -> Decision:
     """The call may go on, and the model is told something: `advice` becomes the last message of its conversation."""
     return Decision(verdict=Verdict.AMEND, reason=reason, sentence=sentence, advice=advice)
+
+
+def divert(reason: str, sentence: str, instead: str) -> Decision:
+    """The call may go on, but another model answers it: `instead`, by a name that callers may use."""
+    return Decision(verdict=Verdict.AMEND, reason=reason, sentence=sentence, instead=instead)
 
 
 def hold(reason: str, sentence: str) -> Decision:

@@ -6,12 +6,17 @@ from enum import StrEnum
 from typing import Literal
 
 from watchkeeper.records.identity import Identity
+from watchkeeper.records.manifest import Manifest
 from watchkeeper.records.record import Record, Scalar
 
 
 class Stage(StrEnum):
-    """When, in the life of a call, a policy may be asked."""
+    """When, in the life of a call, a policy may be asked.
 
+    ROUTE is before it is settled which model is asked; REQUEST after that, before it is asked.
+    """
+
+    ROUTE = "route"
     REQUEST = "request"
     REPLY = "reply"
     CHUNK = "chunk"
@@ -68,7 +73,9 @@ class Event(Record):
     """One stage of a call. `at_ns` is the engine's clock: policies have no other.
 
     `steps` are the tool calls that this event brings and the engine has not folded before. `attributes` carries what
-    the caller of `POST /api/v1/decide` or the SDK passed along, `limits` those of the key that was shown.
+    the caller of `POST /api/v1/decide` or the SDK passed along, `limits` those of the key that was shown. At the stage
+    ROUTE `model` is the name that was asked for, and `attributes` hold what the call declares of itself
+    (`analysis/cells.py`); `served` is the composition that would answer it.
     """
 
     stage: str
@@ -83,3 +90,4 @@ class Event(Record):
     bound: Bound | None = None
     attributes: dict[str, Scalar] = {}
     limits: tuple[KeyLimit, ...] = ()
+    served: Manifest | None = None

@@ -45,7 +45,9 @@ class Chain:
     """The policies of a house in order, with the meters and runs that they read.
 
     `counts` tells what went another way than planned: facts that were missing or late, policies that failed,
-    reservations that stayed charged. Used from one event loop; a span id is one attempt at one call.
+    reservations that stayed charged. Used from one event loop; a span id is one attempt at one call. `features` are the
+    names of what calls declare that a policy reads, `diverts` the models that a policy may have asked instead: policies
+    say so by properties of these names.
     """
 
     def __init__(
@@ -91,6 +93,8 @@ class Chain:
         )
         self.wants_steps = any(each.steps for each in reads)
         self.advises = any(getattr(link.policy, "advises", False) for link in self.links)
+        self.features = _named(self.links, "features")
+        self.diverts = _named(self.links, "diverts")
 
     def wants(self, stage: Stage) -> bool:
         """Whether any policy is asked at this stage about every call, not only about those under a key's limits."""
@@ -302,7 +306,7 @@ class Chain:
                     identity=event.identity,
                     model=event.model,
                     tool=event.tool,
-                    facts=fetch.facts[i].record(),
+                    facts={**outcome.facts, **fetch.facts[i].record()},
                 )
             )
         return made
@@ -312,6 +316,11 @@ def _done(settlement: Settlement) -> asyncio.Future[Settlement]:
     done: asyncio.Future[Settlement] = asyncio.get_running_loop().create_future()
     done.set_result(settlement)
     return done
+
+
+def _named(links: Sequence[Link], name: str) -> frozenset[str]:
+    """The names that the policies give under an attribute."""
+    return frozenset(each for link in links for each in getattr(link.policy, name, ()))
 
 
 def _stops(link: Link, outcome: Outcome) -> bool:

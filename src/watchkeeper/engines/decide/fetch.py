@@ -21,7 +21,7 @@ from watchkeeper.kinds.facts import Activity, Contract, Fact, FactRequest, Facts
 from watchkeeper.kinds.ports import Applied, Cells
 from watchkeeper.records.event import Event, Stage
 
-NOT_SENT_YET = frozenset({Stage.REQUEST, Stage.TOOL_CALL, Stage.INTAKE})
+NOT_SENT_YET = frozenset({Stage.ROUTE, Stage.REQUEST, Stage.TOOL_CALL, Stage.INTAKE})
 """The stages at which a stopped call has cost nothing, so that its reservation is given back."""
 
 

@@ -41,13 +41,20 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 class Ruling(Record):
     """What a chain ruled: every decision in order, the one that stops the call, the bytes to send instead.
 
-    `advice` is what the model is to be told with this call, in the order of the chain.
+    `advice` is what the model is to be told with this call, in the order of the chain; `diverted` is the decision
+    that has another model asked instead.
     """
 
     decisions: tuple[Decision, ...] = ()
     stop: Decision | None = None
     amendment: bytes | None = None
     advice: tuple[str, ...] = ()
+    diverted: Decision | None = None
+
+    @property
+    def instead(self) -> str | None:
+        """The model that is to be asked instead."""
+        return None if self.diverted is None else self.diverted.instead
 
 
 NO_RULING = Ruling()
@@ -60,6 +67,7 @@ def ruling_of(decisions: list[Decision]) -> Ruling:
     stop: Decision | None = None
     amending: list[Decision] = []
     advice: list[str] = []
+    diverting: list[Decision] = []
     for decision in decisions:
         if decision.verdict == Verdict.ALLOW:
             continue
@@ -68,22 +76,28 @@ def ruling_of(decisions: list[Decision]) -> Ruling:
         elif decision.mode == "enforce" and decision.verdict == Verdict.AMEND:
             if decision.advice:
                 advice.append(decision.advice)
-            if decision.amendment is not None or not decision.advice:
+            if decision.instead and all(each.instead != decision.instead for each in diverting):
+                diverting.append(decision)
+            if decision.amendment is not None or not (decision.advice or decision.instead):
                 amending.append(decision)
-    if stop is None and len(amending) > 1:
-        names = " and ".join(repr(each.instance) for each in amending)
+    conflict = amending if len(amending) > 1 else diverting if len(diverting) > 1 else None
+    if stop is None and conflict is not None:
+        names = " and ".join(repr(each.instance) for each in conflict)
+        second = conflict[1]
         stop = msgspec.structs.replace(
-            amending[1],
+            second,
             verdict=Verdict.DENY,
             reason="amendment_conflict",
             sentence=f"Policies {names} both want to change this call, and the later change would undo the earlier. "
             "Set one of them to shadow.",
             amendment=None,
+            instead=None,
         )
-        decisions = [stop if each is amending[1] else each for each in decisions]
+        decisions = [stop if each is second else each for each in decisions]
     amendment = amending[0].amendment if amending and stop is None else None
     told = tuple(advice) if stop is None else ()
-    return Ruling(decisions=tuple(decisions), stop=stop, amendment=amendment, advice=told)
+    diverted = diverting[0] if diverting and stop is None else None
+    return Ruling(decisions=tuple(decisions), stop=stop, amendment=amendment, advice=told, diverted=diverted)
 
 
 class Reads(NamedTuple):

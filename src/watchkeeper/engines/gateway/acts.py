@@ -64,7 +64,7 @@ class SentDecision(Sent):
     version: Annotated[str, Meta(max_length=200)] = ""
     instance: Annotated[str, Meta(max_length=200)] = ""
     mode: Literal["shadow", "enforce"] = "enforce"
-    stage: Literal["request", "reply", "chunk", "tool_call", "tool_result", "intake"] = "tool_call"
+    stage: Literal["route", "request", "reply", "chunk", "tool_call", "tool_result", "intake"] = "tool_call"
     tool: Name | None = None
     model: Name | None = None
     trace_id: str | None = None

@@ -20,6 +20,7 @@ from watchkeeper.engines.gateway.dialects.dialect import Dialect
 from watchkeeper.engines.gateway.dialects.models import PATH as MODELS
 from watchkeeper.engines.gateway.dialects.models import ModelList
 from watchkeeper.engines.gateway.dialects.responses import COMPACT, RESPONSES
+from watchkeeper.engines.gateway.diverting import routing_of
 from watchkeeper.engines.gateway.errors import JSON_TYPE, Refusal
 from watchkeeper.engines.gateway.exchange import Abandoned, ClientGone, Exchange, Message, Receive, Send
 from watchkeeper.engines.gateway.health import Board
@@ -31,7 +32,6 @@ from watchkeeper.engines.gateway.parts import Books, Parts
 from watchkeeper.engines.gateway.ports import Chain, Recorder
 from watchkeeper.engines.gateway.recording import Keeper
 from watchkeeper.engines.gateway.replies import Replies
-from watchkeeper.engines.gateway.routing import Routing
 from watchkeeper.engines.gateway.settings import Credential, Settings, check, resolve_credential
 from watchkeeper.engines.gateway.stored import AsideCall, CompactCall, StoredCall
 from watchkeeper.engines.gateway.upstream import Upstream
@@ -79,7 +79,7 @@ class Gateway:
         variables = self._variables = os.environ if environment is None else environment
         self._credentials = {spec.name: resolve_credential(spec, variables) for spec in settings.upstreams}
         self._ledger, self._private, self._cells = ledger, private, cells
-        self._routing = Routing(settings.upstreams, settings.routes)
+        self._routing = routing_of(settings, chain)
         self.board = Board(settings.upstreams, changed or (lambda upstream, model, change: None), clock)
         self.measures.registry.register(self.board)
         self._parts: Parts | None = None
@@ -107,7 +107,7 @@ class Gateway:
         breakers and levels. Limits of bodies, keys and hosts stay as they were at the start.
         """
         check(settings)
-        routing = Routing(settings.upstreams, settings.routes)
+        routing = routing_of(settings, chain)
         credentials = {spec.name: resolve_credential(spec, self._variables) for spec in settings.upstreams}
         self.settings = replace(
             self.settings, upstreams=settings.upstreams, routes=settings.routes, policies=settings.policies

@@ -11,10 +11,12 @@ from watchkeeper.engines.gateway.advising import ROOM_BYTES, advised
 from watchkeeper.engines.gateway.attempted import UNMETERED
 from watchkeeper.engines.gateway.attempts import Attempts, Sendable
 from watchkeeper.engines.gateway.circumstances import answered, asked
+from watchkeeper.engines.gateway.composition import Composition
 from watchkeeper.engines.gateway.contracts import declared
 from watchkeeper.engines.gateway.dialects.chat import CHAT
 from watchkeeper.engines.gateway.dialects.dialect import Dialect, Head
-from watchkeeper.engines.gateway.errors import NO_RETRY, Refusal, UpstreamFailure
+from watchkeeper.engines.gateway.diverting import Wanted, note_features, stopped, where_to
+from watchkeeper.engines.gateway.errors import Refusal, UpstreamFailure
 from watchkeeper.engines.gateway.exchange import ClientGone, Exchange
 from watchkeeper.engines.gateway.identity import resolve
 from watchkeeper.engines.gateway.key_record import check_scope, check_use
@@ -139,16 +141,8 @@ class Call(ABC):
         ruling = await chain.rule(event)
         logbook.ruled(ruling.decisions)
         self.parts.measures.decided(ruling.decisions)
-        stop = ruling.stop
-        if stop is not None:
-            logbook.attributes["watchkeeper.decision"] = stop.decision_id
-            raise Refusal(
-                403,
-                stop.reason,
-                stop.sentence,
-                kind="denied",
-                headers=(NO_RETRY, (b"x-watchkeeper-decision", stop.decision_id.encode())),
-            )
+        if ruling.stop is not None:
+            raise stopped(logbook, ruling.stop)
         self._event = event
         self._spending = None if bound is None else Spending.of(bound, chain.allowance(event))
         return ruling
@@ -395,10 +389,16 @@ class ModelCall(Call):
         logbook.identity = parts.private(resolve(exchange.headers, self.key, head.fields))
         await self._recall(head)
         only = named_upstream(exchange.headers) or self._held_by()
-        plan = self._plan = parts.routing.plan(head.model, logbook.identity, only)
-        route = plan.first
+        plan = parts.routing.plan(head.model, logbook.identity, only)
+        composition = self._composition(head, plan.first)
+        logbook.route(plan.first)
+        logbook.manifest = composition.manifest.digest
+        note_features(parts, exchange, logbook, head.fields)
+        wanted = Wanted(head.model, head.fields, composition.manifest, self._held_by())
+        asked_for, plan = plan, await where_to(parts, exchange, logbook, wanted, plan)
+        self._plan, route = plan, plan.first
         logbook.route(route)
-        self._note_composition(head, route)
+        self._note_composition(composition if plan is asked_for else self._composition(head, route))
         if parts.chain.wants(Stage.REQUEST) or self._limited():
             ruling = await self._ask_policies(plan.bound(lambda to: self._bound(head, body, to)), self._steps(head))
             body, head = self._amended(body, head, ruling)
@@ -448,14 +448,16 @@ class ModelCall(Call):
         if self.dialect.path != CHAT.path:
             logbook.attributes["watchkeeper.dialect"] = self.dialect.name
 
-    def _note_composition(self, head: Head, route: Route) -> None:
+    def _composition(self, head: Head, route: Route) -> Composition:
         """What of the request is the same from turn to turn, and every parameter."""
-        logbook, where = self.logbook, (route.model, route.spec.name, route.spec.provider)
+        where = route.model, route.spec.name, route.spec.provider
         system, documented = self.dialect.system(head), self.dialect.documented_defaults
-        manifest, attributes = self.parts.compositions.of(head.fields, system, where, logbook.start_ns, documented)
-        logbook.manifest = manifest
-        self.exchange.extra.append((b"x-watchkeeper-composition", manifest.encode()))
-        logbook.attributes.update(attributes)
+        return self.parts.compositions.of(head.fields, system, where, self.logbook.start_ns, documented)
+
+    def _note_composition(self, composition: Composition) -> None:
+        digest = self.logbook.manifest = composition.manifest.digest
+        self.exchange.extra.append((b"x-watchkeeper-composition", digest.encode()))
+        self.logbook.attributes.update(composition.attributes)
 
     def _bound(self, head: Head, body: bytes, to: Route) -> Bound | None:
         """The most that the call can use, None when that is not known."""

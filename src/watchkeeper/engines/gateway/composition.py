@@ -60,9 +60,9 @@ _content = msgspec.json.Decoder(str | list[_Part] | None)
 
 
 class Composition(NamedTuple):
-    """What stays the same from call to call of one agent: the manifest's digest and the parameters as attributes."""
+    """What stays the same from call to call of one agent: its manifest, and the parameters as attributes."""
 
-    manifest: str
+    manifest: Manifest
     attributes: Mapping[str, Scalar]
 
 
@@ -109,7 +109,7 @@ class Compositions:
         attributes = request_attributes(fields)
         if left_out := defaults(provider, fields) if documented else {}:
             attributes["watchkeeper.request.defaults"] = msgspec.json.encode(left_out).decode()
-        composition = Composition(manifest.digest, attributes)
+        composition = Composition(manifest, attributes)
         if self._record(manifest):
             self._known[key] = composition
             if len(self._known) > _REMEMBERED:

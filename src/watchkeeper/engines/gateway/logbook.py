@@ -110,7 +110,7 @@ class Logbook:
 
     def ruled(self, decisions: Sequence[Decision]) -> None:
         """Policies have ruled on the call; their decisions are written with its next span."""
-        self._decisions = decisions
+        self._decisions = (*self._decisions, *decisions)
 
     async def keep(self, data: bytes, name: str, media: str | None = None) -> None:
         """Keep a payload of the call; one that cannot be written is counted and noted."""

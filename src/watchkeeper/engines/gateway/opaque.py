@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from watchkeeper.engines.gateway.call import FREE, Call
 from watchkeeper.engines.gateway.composition import request_attributes
+from watchkeeper.engines.gateway.diverting import Wanted, note_features, where_to
 from watchkeeper.engines.gateway.errors import UpstreamFailure
 from watchkeeper.engines.gateway.exchange import Exchange
 from watchkeeper.engines.gateway.identity import resolve
 from watchkeeper.engines.gateway.keys import Key
 from watchkeeper.engines.gateway.logbook import Outcome
 from watchkeeper.engines.gateway.parts import Parts
+from watchkeeper.engines.gateway.routes import Route
+from watchkeeper.engines.gateway.routing import Plan
 from watchkeeper.engines.gateway.stream import StreamReader
 from watchkeeper.engines.gateway.upstream import Reply
 from watchkeeper.engines.gateway.ways import Way, query_of, raw_suffix
@@ -29,6 +34,7 @@ class OpaqueCall(Call):
     def __init__(self, parts: Parts, exchange: Exchange, key: Key | None, way: Way) -> None:
         super().__init__(parts, exchange, key, _OPERATIONS.get(way.suffix or "", Operation.PASSTHROUGH))
         self._way = way
+        self._fields: dict[str, msgspec.Raw] = {}
 
     async def _go(self) -> None:
         exchange, parts, logbook = self.exchange, self.parts, self.logbook
@@ -36,7 +42,7 @@ class OpaqueCall(Call):
         logbook.attributes["url.path"] = exchange.path[:500]
         body = await self._read()
         logbook.identity = parts.private(resolve(exchange.headers, self.key, {}))
-        body = self._find_upstream(body)
+        body = await self._diverted(self._find_upstream(body))
         if parts.chain.wants(Stage.REQUEST) or self._limited():
             self._free = exchange.method in _READS
             ruling = await self._ask_policies(FREE if self._free else None, ())
@@ -52,6 +58,7 @@ class OpaqueCall(Call):
         if body and is_json:
             fields = read_fields(body)
             logbook.identity = parts.private(resolve(exchange.headers, self.key, fields))
+            self._fields = fields
             if "model" in fields and named is None:
                 model = read_model(fields)
                 logbook.request_model = model[:200]
@@ -64,6 +71,21 @@ class OpaqueCall(Call):
         spec = parts.routes.fallback(None if named is None else named.decode("latin-1"))
         logbook.spec = spec
         return body
+
+    async def _diverted(self, body: bytes) -> bytes:
+        """The body for the model that the policies have asked instead; what would answer as asked is not known here."""
+        fields, logbook = self._fields, self.logbook
+        if "model" not in fields or logbook.spec is None:
+            return body
+        model = logbook.request_model or read_model(fields)
+        plan = self._plan or Plan((Route(logbook.spec, model),))
+        note_features(self.parts, self.exchange, logbook, fields)
+        other = await where_to(self.parts, self.exchange, logbook, Wanted(model, fields), plan)
+        if other is plan:
+            return body
+        self._plan = other
+        logbook.route(other.first)
+        return rewrite(body, read_fields(body), {"model": as_json(other.first.model)})
 
     async def _pass_back(self, reply: Reply, outcome: Outcome) -> None:
         self._note_reply(reply, outcome)

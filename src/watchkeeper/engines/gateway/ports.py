@@ -61,6 +61,11 @@ class Ruling(Protocol):
         """What the model is to be told with this call."""
         ...
 
+    @property
+    def diverted(self) -> Decision | None:
+        """The decision by which another model is asked instead, which it names; None where the call goes as asked."""
+        ...
+
 
 class Chain(Protocol):
     """The policies in force."""
@@ -73,6 +78,16 @@ class Chain(Protocol):
     @property
     def advises(self) -> bool:
         """Whether a policy may want the model to be told something."""
+        ...
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The names of what calls declare of themselves that a policy reads."""
+        ...
+
+    @property
+    def diverts(self) -> frozenset[str]:
+        """The models that a policy may have asked instead, by the names that callers use."""
         ...
 
     def wants(self, stage: Stage) -> bool:

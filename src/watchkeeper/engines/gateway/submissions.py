@@ -152,7 +152,7 @@ class SentEvent(Sent):
     here settles what that request reserved.
     """
 
-    stage: Literal["request", "reply", "tool_call", "tool_result", "intake"]
+    stage: Literal["route", "request", "reply", "tool_call", "tool_result", "intake"]
     trace_id: str | None = None
     span_id: str | None = None
     model: Name | None = None

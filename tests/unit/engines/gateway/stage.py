@@ -130,6 +130,7 @@ class PlainRuling:
     stop: Decision | None = None
     amendment: bytes | None = None
     advice: tuple[str, ...] = ()
+    diverted: Decision | None = None
 
 
 @dataclass
@@ -140,6 +141,8 @@ class PlainChain:
     active: bool = True
     wants_steps: bool = False
     advises: bool = False
+    features: frozenset[str] = frozenset()
+    diverts: frozenset[str] = frozenset()
     asked: list[Event] = field(default_factory=list)
     settled: list[tuple[Event, Usage, Cost | None]] = field(default_factory=list)
     released: list[Event] = field(default_factory=list)
