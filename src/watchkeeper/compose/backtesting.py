@@ -10,15 +10,18 @@ from typing import Any
 import msgspec
 
 from watchkeeper.adapters.formats.conversation import Conversation
-from watchkeeper.compose.discovery import build
+from watchkeeper.compose.discovery import build, discover
 from watchkeeper.config import Capability, Config
 from watchkeeper.engines.decide.backtest import backtest, sentences
 from watchkeeper.engines.decide.link import Link
 from watchkeeper.engines.decide.recorded import load_runs, steps_said
 from watchkeeper.queries.question import Reader
 from watchkeeper.queries.timespan import parse_time
-from watchkeeper.records.event import ToolStep
+from watchkeeper.records.event import Stage, ToolStep
 from watchkeeper.records.span import Operation, Span
+
+PLAYED = frozenset({Stage.REQUEST, Stage.TOOL_CALL})
+"""The stages of recorded calls that are played again."""
 
 ConversationOf = Callable[[Span], Awaitable[Conversation]]
 """The messages of a span; raises `LookupError` when they were not recorded or cannot be read."""
@@ -39,6 +42,12 @@ class Backtester:
     async def run(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Answer {policy, since, with}; raises `ValueError` for what cannot be asked."""
         use = Capability(use=str(wanted.get("policy", "")), parameters=dict(wanted.get("with") or {}))
+        kind = discover("policies").get(use.use)
+        if kind is not None and not kind.stages & PLAYED:
+            raise ValueError(
+                f"The policy {use.use!r} rules at the stage {', '.join(sorted(kind.stages))}, which recorded calls do "
+                "not show. Run it with mode = 'shadow' and look at its decisions."
+            )
         now = self._clock_ns()
         since = parse_time(str(wanted.get("since", "7d")), now)
         link = Link(policy=build("policies", use, self._config), instance=use.use)

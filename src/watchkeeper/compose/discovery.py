@@ -7,7 +7,8 @@ import inspect
 import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 
@@ -54,11 +55,36 @@ def build(kind: Kind, use: Capability, config: Config) -> Any:
     for name in use.parameters:
         if name not in names:
             raise ConfigError(f"{where}: `with.{name}` is not a parameter; known are: {', '.join(sorted(names))}.")
+    given = use.parameters | {
+        name: _content(cls, name, path, where) for name, path in files_of(kind, use, config).items()
+    }
     try:
-        return msgspec.convert(use.parameters, cls)
+        return msgspec.convert(given, cls)
     except (msgspec.ValidationError, ValueError) as error:
         what, _, place = str(error).partition(" - at `$.")
         name = place.rstrip("`")
         value = use.parameters.get(name)
         shown = f"`with.{name}` is {value!r}: " if name else ""
         raise ConfigError(f"{where}: {shown}{what}. See docs/reference/capabilities.md.") from error
+
+
+def files_of(kind: Kind, use: Capability, config: Config) -> dict[str, Path]:
+    """The parameters of a capability that are files (its class names them in `files`), relative to the settings file.
+
+    What such a file holds is the parameter; the capability itself reads none.
+    """
+    named = getattr(discover(kind).get(use.use), "files", ())
+    folder = Path(config.file).parent if config.file else Path()
+    return {name: folder / str(use.parameters[name]) for name in sorted(named) if name in use.parameters}
+
+
+def _content(cls: Any, name: str, path: Path, where: str) -> Any:
+    expected = get_type_hints(cls)[name]
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=expected)
+    except OSError as error:
+        raise ConfigError(
+            f"{where}: `with.{name}` is {str(path)!r}, which cannot be read: {error.strerror}."
+        ) from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ConfigError(f"{where}: `with.{name}` is {str(path)!r}, which is no such file: {error}.") from error

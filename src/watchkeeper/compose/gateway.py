@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from watchkeeper.adapters.formats import otlp, otlp_logs, otlp_metrics, otlp_wire
 from watchkeeper.adapters.store.errors import StoreError
 from watchkeeper.compose.cells import cells_of
-from watchkeeper.compose.discovery import build
+from watchkeeper.compose.discovery import build, files_of
 from watchkeeper.compose.keeping import thinned
 from watchkeeper.compose.pricing import prices_of
 from watchkeeper.compose.redacting import captured, privacy_metrics
@@ -60,7 +60,7 @@ def links_of(config: Config) -> tuple[Link, ...]:
 
 def settings_of(config: Config) -> Settings:
     """The gateway engine's settings."""
-    chain = as_json([(use.use, use.name, use.mode, use.parameters) for use in config.policies])
+    chain = as_json([(use.use, use.name, use.mode, use.parameters, *_read(use, config)) for use in config.policies])
     return Settings(
         upstreams=specs_of(config),
         routes=config.routes,
@@ -70,6 +70,11 @@ def settings_of(config: Config) -> Settings:
         policies=digest(chain) if config.policies else "none",
         transport=config.server.transport,
     )
+
+
+def _read(use: Capability, config: Config) -> list[str]:
+    """The digests of the files that a policy was given, for they are in force as its other parameters are."""
+    return [digest(path.read_bytes()) for path in files_of("policies", use, config).values() if path.is_file()]
 
 
 def signals() -> dict[str, Signal]:

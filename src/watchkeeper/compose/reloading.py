@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from watchkeeper.adapters.models.prices import Prices
+from watchkeeper.compose.discovery import files_of
 from watchkeeper.compose.trail import note_settings
 from watchkeeper.config import Config, ConfigError, load
 from watchkeeper.engines.decide.chain import Chain
@@ -98,6 +99,8 @@ class Reloading:
         house = self._house
         before = house.config
         changed = [name for name in TAKEN if getattr(fresh, name) != getattr(before, name)]
+        if "policies" not in changed and self._files_changed(fresh):
+            changed.append("policies")
         names = [field.name for field in msgspec.structs.fields(Config) if field.name not in (*TAKEN, *_IGNORED)]
         waiting = tuple(name for name in names if name != "server" and getattr(fresh, name) != getattr(before, name))
         if _server(fresh) != _server(before):
@@ -120,6 +123,16 @@ class Reloading:
         if changed or waiting:
             _log.info("the settings were read again; %s", done.sentence)
         return done
+
+    def _files_changed(self, fresh: Config) -> bool:
+        """Whether a file that a policy was given holds something else; one that cannot be read raises `ConfigError`."""
+        if not any(files_of("policies", use, fresh) for use in fresh.policies):
+            return False
+        try:
+            return self._links_of(fresh) != self._house.chain.links
+        except ConfigError as error:
+            self._refuse(error)
+            raise ConfigError(f"{error} The old settings stay in force.") from error
 
     async def idle(self) -> None:
         """Return when no chain that was replaced waits for anything."""
