@@ -11,6 +11,8 @@ import click
 from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
 
 if TYPE_CHECKING:
+    from watchkeeper.engines.experiments.maps import Gate, Traffic
+    from watchkeeper.records.capability_map import CapabilityMap
     from watchkeeper.records.estimate import Estimate
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,6 +58,11 @@ def _columns(command: F) -> F:
 @click.option("--order", "orders", multiple=True, metavar="COL=EASY,HARD", help="Values from easy to hard.")
 @click.option("--held", type=click.Path(path_type=Path), help="Other answers, to tell what gating on the map does.")
 @click.option("--traffic", type=click.Path(path_type=Path), help="Live calls with the same columns.")
+@click.option(
+    "--composition", "digests", multiple=True, metavar="DIGEST", help="What answered, where FILE does not say."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the map, for the policy `frontier`.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write the map as a page of its own, too.")
 @house_options
 def draw(
     file: Path,
@@ -68,6 +75,9 @@ def draw(
     orders: tuple[str, ...],
     held: Path | None,
     traffic: Path | None,
+    digests: tuple[str, ...],
+    out: Path | None,
+    html: Path | None,
     data: str | None,
     config: Path | None,
     as_json: bool,
@@ -79,38 +89,66 @@ def draw(
     """
     from watchkeeper.engines.experiments import maps
     from watchkeeper.engines.experiments.rows import TableError
-    from watchkeeper.queries.registry import as_plain
 
-    del data, config
     try:
-        answers, unjudged, _ = maps.read_measured(file, by, score, item, cluster, good)
-        drawn = maps.draw(answers, by, bar, _orders(orders, by), unjudged)
-        gated = None if held is None else maps.gate(drawn, maps.read_measured(held, by, score, item, cluster, good)[0])
+        read = maps.read_measured(file, by, score, item, cluster, good)
+        drawn = maps.draw(read.measured, by, bar, _orders(orders, by), read.unjudged)
+        gated = (
+            None
+            if held is None
+            else maps.gate(drawn, maps.read_measured(held, by, score, item, cluster, good).measured)
+        )
         live = None if traffic is None else maps.traffic(drawn, maps.read_cells(traffic, by))
     except (TableError, ValueError) as error:
         raise Failure(str(error), "map") from error
-    failing = any(each.state == "failing" for each in drawn.cells)
+    if out is not None or html is not None:
+        drawn = _sealed(drawn, score, (*read.compositions, *digests), config, data)
+    if out is not None:
+        from watchkeeper.records.record import as_json as encoded
+
+        _write(out, encoded(drawn), f"map {drawn.digest[:12]}")
+    if html is not None:
+        from watchkeeper.engines.experiments.map_page import page
+        from watchkeeper.server.html_report import render_document
+
+        document = page(drawn, gated, live, f"{score} of {file.name}", drawn.at_ns)
+        _write(html, render_document(document).encode(), "page")
+    _tell(drawn, gated, live, as_json)
+    raise SystemExit(int(any(each.state == "failing" for each in drawn.cells)))
+
+
+@map_.command()
+@click.argument("file", metavar="MAP", type=click.Path(path_type=Path))
+@click.argument("traffic", type=click.Path(path_type=Path))
+@house_options
+def share(file: Path, traffic: Path, data: str | None, config: Path | None, as_json: bool) -> None:
+    """Tell which share of the calls in TRAFFIC lies in cells of each state of MAP, a file of `eval map draw --out`.
+
+    TRAFFIC are JSON lines or CSV with the map's columns, for example a file of `export --format jsonl`. Calls are
+    placed as the policy `frontier` places them.
+    """
+    import msgspec
+
+    from watchkeeper.engines.experiments import maps
+    from watchkeeper.engines.experiments.rows import TableError
+    from watchkeeper.queries.registry import as_plain
+    from watchkeeper.records.capability_map import CapabilityMap
+
+    del data, config
+    try:
+        drawn = msgspec.json.decode(file.read_bytes(), type=CapabilityMap)
+        live = maps.traffic(drawn, maps.read_cells(traffic, drawn.columns))
+    except OSError as error:
+        raise Failure(f"{file} cannot be read: {error.strerror}. Name a map of `eval map draw --out`.") from error
+    except msgspec.DecodeError as error:
+        raise Failure(f"{file} is no map: {error}. Name one of `eval map draw --out`.", "map") from error
+    except TableError as error:
+        raise Failure(str(error), "map") from error
     if as_json:
-        told = {"gate": None if gated is None else as_plain(gated), "traffic": None if live is None else as_plain(live)}
-        print_json({**as_plain(drawn), **told})
-        raise SystemExit(int(failing))
-    print_table((*by, "rate", "state"), [(*map(plain, c.cell), _said(c.rate), c.state) for c in drawn.cells], "")
-    for each in drawn.inversions[:SHOWN]:
-        if each.separated:
-            easy, hard = _name(each.easy), _name(each.hard)
-            click.echo(
-                f"{easy} is easier than {hard} and worse: {_said(each.easy_rate)} against {_said(each.hard_rate)}"
-            )
-    if gated is not None:
-        click.echo(
-            f"answering in passing cells only: errors {_said(gated.errors_before)} become {_said(gated.errors_after)}, "
-            f"covering {_said(gated.coverage)}; route the others elsewhere"
-        )
-    if live is not None:
-        click.echo(f"live traffic: {_said(live.unmeasured)} in unmeasured cells, {_said(live.failing)} in failing ones")
-    if unjudged:
-        click.echo(f"{unjudged} rows have no score and are in no figure")
-    raise SystemExit(int(failing))
+        print_json(as_plain(live))
+        return
+    print_table((*drawn.columns, "state", "calls"), [(*map(plain, key), *rest) for key, *rest in live.busiest], "")
+    _tell_traffic(live)
 
 
 @map_.command()
@@ -140,7 +178,7 @@ def diff(
 
     del data, config
     try:
-        before, after = (maps.read_measured(path, by, score, item, cluster, good)[0] for path in (a, b))
+        before, after = (maps.read_measured(path, by, score, item, cluster, good).measured for path in (a, b))
         found = maps.changes(before, after)
     except (TableError, ValueError) as error:
         raise Failure(str(error), "map") from error
@@ -164,6 +202,74 @@ def diff(
     raise SystemExit(int(lost))
 
 
+def _sealed(
+    drawn: CapabilityMap, score: str, digests: tuple[str, ...], config: Path | None, data: str | None
+) -> CapabilityMap:
+    """The map with the compositions that the record knows; says where a policy will find it stale."""
+    import time
+
+    from watchkeeper.cli.eval_publish import manifests
+    from watchkeeper.engines.experiments.maps import sealed
+    from watchkeeper.engines.recorder.home import HomeError
+    from watchkeeper.records.manifest import Manifest
+
+    named = list(dict.fromkeys(digests))
+    try:
+        recorded = manifests(named, config, data)
+    except HomeError:  # there is no record here, and so none that knows them
+        recorded = [None for _ in named]
+    found = [known or Manifest(digest=name, components={}) for name, known in zip(named, recorded, strict=True)]
+    if not named:
+        click.echo("These answers do not say which composition gave them: a route takes the map as stale.", err=True)
+    elif unknown := [each.digest[:12] for each in found if not each.components]:
+        click.echo(
+            f"The record does not know the composition {', '.join(unknown)}, so a route can tell only whether it is "
+            "the very same. Name the gateway's data directory with --data.",
+            err=True,
+        )
+    return sealed(drawn, score, found, time.time_ns())
+
+
+def _write(path: Path, content: bytes, what: str) -> None:
+    draft = path.with_name(path.name + ".new")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError as error:
+        raise Failure(f"{path} cannot be written: {error.strerror}. Name a place that you may write to.") from error
+    click.echo(f"Wrote the {what} to {path}.", err=True)
+
+
+def _tell(drawn: CapabilityMap, gated: Gate | None, live: Traffic | None, as_json: bool) -> None:
+    from watchkeeper.queries.registry import as_plain
+
+    if as_json:
+        told = {"gate": None if gated is None else as_plain(gated), "traffic": None if live is None else as_plain(live)}
+        print_json({**as_plain(drawn), **told})
+        return
+    rows = [(*map(plain, c.cell), _said(c.rate), c.state) for c in drawn.cells]
+    print_table((*drawn.columns, "rate", "state"), rows, "")
+    for each in drawn.inversions[:SHOWN]:
+        if each.separated:
+            easy, hard = _name(each.easy), _name(each.hard)
+            click.echo(
+                f"{easy} is easier than {hard} and worse: {_said(each.easy_rate)} against {_said(each.hard_rate)}"
+            )
+    if gated is not None:
+        click.echo(
+            f"answering in passing cells only: errors {_said(gated.errors_before)} become {_said(gated.errors_after)}, "
+            f"covering {_said(gated.coverage)}; route the others elsewhere"
+        )
+    if live is not None:
+        _tell_traffic(live)
+    if drawn.unjudged:
+        click.echo(f"{drawn.unjudged} rows have no score and are in no figure")
+
+
+def _tell_traffic(live: Traffic) -> None:
+    click.echo(f"live traffic: {_said(live.unmeasured)} in unmeasured cells, {_said(live.failing)} in failing ones")
+
+
 def _orders(words: tuple[str, ...], by: tuple[str, ...]) -> dict[str, list[str]]:
     found = {}
     for word in words:
@@ -179,6 +285,6 @@ def _name(cell: tuple[str, ...]) -> str:
 
 
 def _said(rate: Estimate | None) -> str:
-    if rate is None or rate.n == 0:
-        return "unmeasured"
-    return f"{rate.value:.3g} ({rate.low:.3g} to {rate.high:.3g}, n = {rate.n})"
+    from watchkeeper.engines.experiments.map_page import said
+
+    return said(rate)

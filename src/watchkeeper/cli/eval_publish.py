@@ -93,6 +93,7 @@ def comment(
     except (NotComparable, ValueError) as error:
         raise Failure(str(error), "not_comparable") from error
     known = _experiments((a, b), config, data)
+    composed = [known.get(word, {}).get("manifest") for word in (a, b)]
     sheet = Sheet(
         suite=known[b]["suite"] if b in known else Path(b).stem,
         target=known[b]["target"] if b in known else b,
@@ -102,7 +103,7 @@ def comment(
         lines=(),
         verdicts=verdicts_of(compared, before, after),
         baseline=a,
-        changes=changes_of(*_manifests([known.get(word, {}).get("manifest") for word in (a, b)], config, data)),
+        changes=changes_of(*manifests(composed, config, data)),
     )
     _tell(sheet, step_summary(sheet), out, as_json)
     raise SystemExit(int(any(each.comparison.verdict == "worse" for each in compared)))
@@ -132,7 +133,8 @@ def _experiments(words: Sequence[str], config: Path | None, data: str | None) ->
     return {row["experiment_id"]: row for row in rows if row["experiment_id"] in wanted}
 
 
-def _manifests(digests: Sequence[str | None], config: Path | None, data: str | None) -> list[Manifest | None]:
+def manifests(digests: Sequence[str | None], config: Path | None, data: str | None) -> list[Manifest | None]:
+    """The compositions of some digests as the record knows them, None where it does not."""
     from watchkeeper.cli.door import open_door
     from watchkeeper.records.manifest import Manifest
 

@@ -74,6 +74,31 @@ class Bars(Record, tag="bars"):
     most: float | None = None
 
 
+class Tile(Record):
+    """One field of a grid: a rate with its interval and n (all None: nothing was measured), and its state in a word.
+
+    The states "passing", "failing", "open" and "unmeasured" are drawn so that they can be told apart without colour.
+    """
+
+    state: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+
+
+class Grid(Record, tag="grid"):
+    """Rates over two axes: `tiles` are rows of columns, None where there is no such field. `limit` is the bar."""
+
+    title: str
+    down: str
+    across: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    tiles: tuple[tuple[Tile | None, ...], ...]
+    limit: float | None = None
+
+
 class Timeline(Record, tag="timeline"):
     """Dated lines: (unix ns, kind, text)."""
 
@@ -87,7 +112,7 @@ class Code(Record, tag="code"):
     language: str = ""
 
 
-Block = Text | Heading | Facts | Table | Chart | Bars | Timeline | Code
+Block = Text | Heading | Facts | Table | Chart | Bars | Grid | Timeline | Code
 
 
 class Document(Record):

@@ -6,9 +6,21 @@ from functools import cache
 from html import escape
 from importlib import resources
 
-from watchkeeper.records.document import Bars, Block, Chart, Code, Document, Facts, Heading, Table, Text, Timeline
+from watchkeeper.records.document import (
+    Bars,
+    Block,
+    Chart,
+    Code,
+    Document,
+    Facts,
+    Grid,
+    Heading,
+    Table,
+    Text,
+    Timeline,
+)
 from watchkeeper.records.record import Scalar
-from watchkeeper.server.charts import bar_chart, time_chart, utc_text
+from watchkeeper.server.charts import bar_chart, heat_grid, time_chart, utc_text
 from watchkeeper.server.visible import visible
 
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -53,6 +65,8 @@ def render_block(block: Block) -> str:
             return time_chart(block)
         case Bars():
             return bar_chart(block)
+        case Grid():
+            return heat_grid(block)
         case Timeline():
             return _timeline(block)
         case Code():
