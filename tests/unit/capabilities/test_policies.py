@@ -109,6 +109,8 @@ def test_the_ruling_is_the_expected_one(stem: str, row: dict[str, Any]) -> None:
         assert outcome is not None and words in outcome.sentence
     for words in expected.get("advises", []):
         assert outcome is not None and outcome.advice is not None and words in outcome.advice
+    for name in {"instead", "facts"} & set(expected):
+        assert outcome is not None and getattr(outcome, name) == expected[name]
     if "meters" in expected:
         meters = [request.meter for request in policy.needs(event) if isinstance(request, Reserve)]
         assert meters == expected["meters"]
@@ -130,6 +132,32 @@ def test_the_ruling_is_the_expected_one(stem: str, row: dict[str, Any]) -> None:
 def test_a_budget_that_cannot_be_meant_is_refused_by_name(parameters: dict[str, Any], says: str) -> None:
     with pytest.raises((ValueError, msgspec.ValidationError), match=says):
         policy_named("budget", parameters)
+
+
+MAP = {"columns": ["a"], "bar": 0.8, "cells": []}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"models": ["m"]}, "`to` does not say where"),
+        ({"models": ["m*"], "to": "mine"}, "which `models` is about as well"),
+        ({"models": [], "to": "x"}, "models"),
+        ({"models": ["m"], "to": "x", "map": {**MAP, "columns": ["a"], "cells": [
+            {"cell": ["b"], "state": "open", "rate": None}, {"cell": ["a"], "state": "open", "rate": None}]}}, "order"),
+        ({"models": ["m"], "to": "x", "map": {**MAP, "cells": [
+            {"cell": ["b", "c"], "state": "open", "rate": None}]}}, "each of the columns"),
+        ({"models": ["m"], "to": "x", "on_stale": "keep"}, "on_stale"),
+    ],
+)  # fmt: skip
+def test_a_frontier_that_cannot_be_meant_is_refused_by_name(parameters: dict[str, Any], says: str) -> None:
+    with pytest.raises((ValueError, msgspec.ValidationError), match=says):
+        policy_named("frontier", {"map": MAP, **parameters})
+
+
+def test_a_frontier_that_diverts_nothing_needs_no_other_model() -> None:
+    never = {"failing": "refuse", "open": "allow", "unmeasured": "hold"}
+    assert policy_named("frontier", {"map": MAP, "models": ["m"], **never}) is not None
 
 
 def test_a_name_of_any_length_makes_a_short_meter() -> None:

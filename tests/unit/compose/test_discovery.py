@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from watchkeeper.compose.discovery import build, discover
@@ -44,3 +46,24 @@ def test_a_report_takes_its_consumers_from_the_settings() -> None:
     assert (report.consumers[0].name, report.calls, report.rows) == ("a", 50, 30)
     with pytest.raises(ConfigError, match="needs one of regex, json_path and json"):
         build("reports", Capability(use="behaviour", parameters={"consumers": [{"name": "a"}]}), Config())
+
+
+FRONTIER = {"map": "map.json", "models": ["desk"], "to": "strong"}
+
+
+def test_a_parameter_that_is_a_file_is_read_from_beside_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "map.json").write_text('{"columns": ["family"], "bar": 0.8, "cells": [], "digest": "d"}')
+    policy = build("policies", Capability(use="frontier", parameters=FRONTIER), Config(file=str(tmp_path / "wk.toml")))
+    assert (policy.map.columns, policy.map.digest) == (("family",), "d")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "cannot be read"), ("{", "no such file"), ('{"columns": ["a"], "bar": 0.8, "cells": [{}]}', "missing")],
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: str | None, says: str) -> None:
+    if content is not None:
+        (tmp_path / "map.json").write_text(content)
+    with pytest.raises(ConfigError, match=says) as caught:
+        build("policies", Capability(use="frontier", parameters=FRONTIER), Config(file=str(tmp_path / "wk.toml")))
+    assert "`with.map`" in str(caught.value) and "map.json" in str(caught.value)
