@@ -19,7 +19,7 @@ FEATURE = "watchkeeper.feature."
 
 UNKNOWN = "unknown"
 UNTOLD = "what it was measured on is not told"
-_INSIDE = ("attributes", "metadata")
+_INSIDE = ("attributes", "metadata", "span.attributes")
 Get = Callable[[str], Any]
 
 
@@ -43,7 +43,7 @@ def text(value: Any) -> str:
 def feature(get: Get, name: str) -> str:
     """A declared feature: a value of its own, or one of the `attributes` or the `metadata`; empty when there is none.
 
-    `get` gives a value by its name, None where there is none.
+    `get` gives a value by its name, None where there is none; a row of an export has its `attributes` in its `span`.
     """
     for each in (name, FEATURE + name):
         if found := text(get(each)):

@@ -32,8 +32,8 @@ class Exported(Record):
     operation: p.ByOperation = None
     attribute: p.ByAttribute = None
     after: Annotated[
-        str | None,
-        Meta(pattern=r"^\d{1,19}:[0-9a-f]{32}:[0-9a-f]{16}$", description="START:TRACE:SPAN to go on behind."),
+        Annotated[str, Meta(pattern=r"^\d{1,19}:[0-9a-f]{32}:[0-9a-f]{16}$")] | None,
+        Meta(description="START:TRACE:SPAN to go on behind."),
     ] = None
     limit: p.Limit = 500
 
