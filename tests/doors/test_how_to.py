@@ -103,6 +103,7 @@ PLANNED = (
     "sunset.html"
 )
 FOLLOWED = "watchkeeper eval sunset follow sunset.json --began 2=10d --began 3=10d"
+GATED = "watchkeeper eval run gated.py --junit cells.xml --out gated.jsonl"
 EXPECTED = {
     "python desk.py": "resolve .*refund|That is settled",
     "python brief.py": "^tool_use .*A-18",
@@ -230,12 +231,19 @@ EXPECTED = {
     DRAWN: "dates / easy is easier than dates / hard and worse",
     LOST: r"^sums\s+easy\s.*\slost",
     "watchkeeper drill run jagged_frontier": "held",
+    "watchkeeper drill run routed_frontier": "held",
+    GATED: "poems, difficulty=easy: not resolved. Not measured: 0 items",
+    "python ask.py": "map_stale;to=lab-large;decision=dec_.* lab-large",
+    "watchkeeper ask decisions policy=frontier since=1h": "map_stale.*the map is stale",
+    "watchkeeper eval map share map.json live.jsonl": r"live traffic: .* in failing ones",
     "watchkeeper lab overspend --target http://127.0.0.1:8787/v1 --upstream 127.0.0.1:8799 --cap-usd 0.2": "^held",
 }
 MAY_END_WITH_ONE = (
     "watchkeeper eval compare before.jsonl after.jsonl --margin 0.1",
     "watchkeeper eval behaviour old.jsonl new.jsonl --consumers consumers.toml",
     DRAWN,
+    f"{DRAWN} --html map.html --out map.json",
+    GATED,
     LOST,
     FOLLOWED,
     "watchkeeper eval properties loans.py --cases found.jsonl",

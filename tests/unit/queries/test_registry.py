@@ -7,6 +7,7 @@ import math
 import pytest
 
 from watchkeeper.queries.explorer import Latency, Spans, Traces, TracesNamed
+from watchkeeper.queries.exported import Exported
 from watchkeeper.queries.question import Answer
 from watchkeeper.queries.registry import QUESTIONS, QuestionError, as_plain, parameters, question_from
 from watchkeeper.queries.select import Select
@@ -28,6 +29,13 @@ def test_words_become_values() -> None:
 def test_words_with_commas_between_them_become_a_list() -> None:
     assert question_from("traces_named", {"ids": "a, b,"}, NOW_NS) == TracesNamed(ids=("a", "b"))
     assert question_from("traces_named", {"ids": ("a",)}, NOW_NS) == TracesNamed(ids=("a",))
+
+
+def test_an_export_goes_on_behind_the_last_span_of_a_page() -> None:
+    place = f"1795880403315480075:{'9' * 32}:{'a' * 16}"
+    assert question_from("exported", {"after": place}, NOW_NS) == Exported(after=place)
+    with pytest.raises(QuestionError, match="after"):
+        question_from("exported", {"after": "x"}, NOW_NS)
 
 
 def test_values_stay_as_they_are() -> None:

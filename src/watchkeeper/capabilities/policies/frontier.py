@@ -16,7 +16,8 @@ Method
     same, or the call is refused; the decision says which components differ.
 
 Limits
-    A caller that declares another cell is in that cell. A diverted call is ruled on once: whether `to` is any better
+    A caller that declares another cell is in that cell. Evals and probes of the model have to ask for it under a name
+    that `models` does not match, or they are diverted too. A diverted call is ruled on once: whether `to` is any better
     there is for a map of its own. A fallback of a route is another model than the one that was measured. Held is not
     queued: the call is refused with `hold`, and its program has to ask a person. Batches of the provider are not read.
 """
