@@ -11,8 +11,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from watchkeeper.records.capability_map import CapabilityMap, Cell, Key, State
+from watchkeeper.records.ids import digest
 from watchkeeper.records.manifest import Manifest
+from watchkeeper.records.record import as_json
 
 FEATURE = "watchkeeper.feature."
 """What stands before a feature's name in the attributes of a span or an event."""
@@ -74,6 +78,11 @@ def state_of(drawn: CapabilityMap, key: Key) -> State:
     """The state of a cell; "unmeasured" where the map has no such cell or something was not declared."""
     cell = found_in(drawn, key)
     return "unmeasured" if cell is None else cell.state
+
+
+def content_digest(drawn: CapabilityMap) -> str:
+    """The digest that names a map: of all that it holds, but for that name itself."""
+    return digest(as_json(msgspec.structs.replace(drawn, digest="")))
 
 
 def told(columns: Sequence[str], key: Key) -> str:

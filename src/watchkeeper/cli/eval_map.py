@@ -219,6 +219,8 @@ def _sealed(
     except HomeError:  # there is no record here, and so none that knows them
         recorded = [None for _ in named]
     found = [known or Manifest(digest=name, components={}) for name, known in zip(named, recorded, strict=True)]
+    if len(named) > 1:
+        click.echo(f"{len(named)} compositions gave these answers; their rates are of all of them together.", err=True)
     if not named:
         click.echo("These answers do not say which composition gave them: a route takes the map as stale.", err=True)
     elif unknown := [each.digest[:12] for each in found if not each.components]:

@@ -24,6 +24,10 @@ class Policy(Protocol):
     A policy is a frozen msgspec struct whose fields are its parameters, and a pure function of (event, facts): no I/O,
     no clock, no hidden counter. `on_error` says what happens when its facts are not to be had: "open" lets the
     call go on, "closed" denies it; the author must choose.
+
+    A class may name in `files` the parameters that are paths: what such a file holds is read before and is the value.
+    One that rules on where a call goes (stage ROUTE) says by the properties `features` and `diverts` what it reads of
+    what calls declare of themselves, and which models it may have asked instead.
     """
 
     header: ClassVar[Header]

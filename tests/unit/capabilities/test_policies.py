@@ -148,6 +148,7 @@ MAP = {"columns": ["a"], "bar": 0.8, "cells": []}
         ({"models": ["m"], "to": "x", "map": {**MAP, "cells": [
             {"cell": ["b", "c"], "state": "open", "rate": None}]}}, "each of the columns"),
         ({"models": ["m"], "to": "x", "on_stale": "keep"}, "on_stale"),
+        ({"models": ["m"], "to": "x", "map": {**MAP, "digest": "d"}}, "it was changed after it was drawn"),
     ],
 )  # fmt: skip
 def test_a_frontier_that_cannot_be_meant_is_refused_by_name(parameters: dict[str, Any], says: str) -> None:

@@ -20,6 +20,7 @@ Limits
     that `models` does not match, or they are diverted too. A diverted call is ruled on once: whether `to` is any better
     there is for a map of its own. A fallback of a route is another model than the one that was measured. Held is not
     queued: the call is refused with `hold`, and its program has to ask a person. Batches of the provider are not read.
+    Of paths that the gateway does not understand it is not known what would answer: there every map is stale.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from watchkeeper.analysis.cells import UNKNOWN, cell_of, differs, found_in, told
+from watchkeeper.analysis.cells import UNKNOWN, cell_of, content_digest, differs, found_in, told
 from watchkeeper.kinds.facts import FactRequest, Facts
 from watchkeeper.kinds.header import Header
 from watchkeeper.records.capability_map import CapabilityMap, Cell, Key
@@ -87,6 +88,8 @@ class Frontier(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse what cannot be meant; raises `ValueError`."""
         if self.to is None and "divert" in (self.failing, self.open, self.unmeasured):
             raise ValueError("calls are diverted and `to` does not say where; name a model or route")
+        if self.map.digest and self.map.digest != content_digest(self.map):
+            raise ValueError("the digest in `map` is not that of what it holds: it was changed after it was drawn")
         if self.to is not None and self._about(self.to):
             raise ValueError(f"`to` is {self.to!r}, which `models` is about as well; divert to another model")
 
@@ -116,7 +119,9 @@ class Frontier(msgspec.Struct, frozen=True, kw_only=True):
         read |= _measured(cell)
         if stale:
             read["stale"] = ", ".join(stale)
-        ruled = self._ruled(event.model, key, cell, stale)
+        ruled = self._ruled(event.model[:100], key, cell, stale)
+        if ruled.instead is not None:
+            read["instead"] = ruled.instead
         return msgspec.structs.replace(ruled, facts=read)
 
     def _ruled(self, model: str, key: Key, cell: Cell | None, stale: tuple[str, ...]) -> Decision:

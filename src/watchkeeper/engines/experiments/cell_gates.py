@@ -117,7 +117,10 @@ class NoCellLost(Gate):
 
 
 def gates_on(spec: Cells, cases: Sequence[Case], baseline: Side | None) -> list[Gate]:
-    """The gates of a suite's cells: the named ones, the others that its cases show, and none lost to a baseline."""
+    """The gates of a suite's cells: the named ones, the others that its cases show, and none lost to a baseline.
+
+    Raises `ValueError` for more cells than anybody can read.
+    """
     shown: dict[Key, dict[str, Case]] = defaultdict(dict)
     for case in cases:
         shown[cell_of(case.attributes.get, spec.by)][case.case_id] = case
@@ -125,6 +128,10 @@ def gates_on(spec: Cells, cases: Sequence[Case], baseline: Side | None) -> list[
     floors = dict(named)
     if spec.others == "required":
         floors |= {key: spec.floor for key in sorted(shown) if key not in named}
+    if len(floors) > maps.MOST_CELLS:
+        raise ValueError(
+            f"`gates.cells`: {len(floors):,} cells are more than {maps.MOST_CELLS:,}; take a coarser `by`."
+        )
     confidence = 1 - ALPHA / len(floors)
     gates: list[Gate] = [CellFloor(spec, key, floor, confidence, shown.get(key, {})) for key, floor in floors.items()]
     return gates if baseline is None else [*gates, NoCellLost(spec, baseline, cases)]

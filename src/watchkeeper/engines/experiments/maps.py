@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from watchkeeper.analysis.cells import FEATURE, cell_of, feature, state_of, text
+from watchkeeper.analysis.cells import FEATURE, cell_of, content_digest, feature, state_of, text
 from watchkeeper.analysis.exact_binomial import clopper_pearson
 from watchkeeper.analysis.intervals import clustered_rate, wilson
 from watchkeeper.analysis.multiplicity import holm
@@ -38,9 +38,8 @@ from watchkeeper.analysis.two_proportions import fisher_exact, newcombe
 from watchkeeper.engines.experiments.rows import Row, TableError, rows_of
 from watchkeeper.records.capability_map import CapabilityMap, Cell, Inversion, Key, State
 from watchkeeper.records.estimate import Estimate
-from watchkeeper.records.ids import digest
 from watchkeeper.records.manifest import Manifest
-from watchkeeper.records.record import Record, as_json
+from watchkeeper.records.record import Record
 
 ALPHA = 0.05
 MOST_CELLS = 2_000
@@ -195,8 +194,8 @@ def items_needed(bar: float, confidence: float) -> int:
 
 def sealed(drawn: CapabilityMap, score: str, compositions: Sequence[Manifest], at_ns: int) -> CapabilityMap:
     """The map as it is written: with what was measured, on what and when, and named by the digest of all that."""
-    whole = msgspec.structs.replace(drawn, score=score, compositions=tuple(compositions), at_ns=at_ns, digest="")
-    return msgspec.structs.replace(whole, digest=digest(as_json(whole)))
+    whole = msgspec.structs.replace(drawn, score=score, compositions=tuple(compositions), at_ns=at_ns)
+    return msgspec.structs.replace(whole, digest=content_digest(whole))
 
 
 def gate(drawn: CapabilityMap, answers: Sequence[Measured]) -> Gate:

@@ -15,7 +15,7 @@ from watchkeeper.engines.gateway.composition import Composition
 from watchkeeper.engines.gateway.contracts import declared
 from watchkeeper.engines.gateway.dialects.chat import CHAT
 from watchkeeper.engines.gateway.dialects.dialect import Dialect, Head
-from watchkeeper.engines.gateway.diverting import Wanted, note_features, stopped, where_to
+from watchkeeper.engines.gateway.diverting import Wanted, stopped, where_to
 from watchkeeper.engines.gateway.errors import Refusal, UpstreamFailure
 from watchkeeper.engines.gateway.exchange import ClientGone, Exchange
 from watchkeeper.engines.gateway.identity import resolve
@@ -393,7 +393,6 @@ class ModelCall(Call):
         composition = self._composition(head, plan.first)
         logbook.route(plan.first)
         logbook.manifest = composition.manifest.digest
-        note_features(parts, exchange, logbook, head.fields)
         wanted = Wanted(head.model, head.fields, composition.manifest, self._held_by())
         asked_for, plan = plan, await where_to(parts, exchange, logbook, wanted, plan)
         self._plan, route = plan, plan.first

@@ -41,16 +41,15 @@ class Wanted(NamedTuple):
     held_by: str | None = None
 
 
-def note_features(parts: Parts, exchange: Exchange, logbook: Logbook, fields: Mapping[str, msgspec.Raw]) -> None:
-    """Keep what the call declares of itself, so that recorded traffic can be laid over a map as live traffic is."""
-    logbook.attributes.update(declared_features(exchange.headers, fields, parts.chain.features))
-
-
 async def where_to(parts: Parts, exchange: Exchange, logbook: Logbook, wanted: Wanted, plan: Plan) -> Plan:
-    """The plan of a call after the policies ruled on it; raises a 403 when one stops the call."""
+    """The plan of a call after the policies ruled on it; raises a 403 when one stops the call.
+
+    What the call declares of itself is kept with it in any case, so that recorded calls can be laid over a map.
+    """
+    features = declared_features(exchange.headers, wanted.fields, parts.chain.features)
+    logbook.attributes.update(features)
     if not parts.chain.wants(Stage.ROUTE):
         return plan
-    features = declared_features(exchange.headers, wanted.fields, parts.chain.features)
     event = Event(
         stage=Stage.ROUTE,
         at_ns=logbook.start_ns,

@@ -6,7 +6,7 @@ import msgspec
 
 from watchkeeper.engines.gateway.call import FREE, Call
 from watchkeeper.engines.gateway.composition import request_attributes
-from watchkeeper.engines.gateway.diverting import Wanted, note_features, where_to
+from watchkeeper.engines.gateway.diverting import Wanted, where_to
 from watchkeeper.engines.gateway.errors import UpstreamFailure
 from watchkeeper.engines.gateway.exchange import Exchange
 from watchkeeper.engines.gateway.identity import resolve
@@ -79,7 +79,6 @@ class OpaqueCall(Call):
             return body
         model = logbook.request_model or read_model(fields)
         plan = self._plan or Plan((Route(logbook.spec, model),))
-        note_features(self.parts, self.exchange, logbook, fields)
         other = await where_to(self.parts, self.exchange, logbook, Wanted(model, fields), plan)
         if other is plan:
             return body

@@ -90,6 +90,11 @@ def test_cases_that_do_not_say_their_cell_are_a_cell_that_is_told() -> None:
     assert told.cell == "family=unknown" and "do not say in which cell" in told.sentence
 
 
+def test_a_cell_for_each_case_is_refused() -> None:
+    with pytest.raises(ValueError, match="take a coarser `by`"):
+        gates_on(msgspec.convert(BY, Cells), cases_of({f"f{n}": 1 for n in range(2001)}), None)
+
+
 @pytest.mark.parametrize(
     ("spec", "says"),
     [

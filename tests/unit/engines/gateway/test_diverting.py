@@ -17,6 +17,7 @@ from tests.unit.engines.gateway.stage import Scene, chat, spec, stage
 from watchkeeper.adapters.store.memory_cells import MemoryCells
 from watchkeeper.capabilities.policies.frontier import Frontier
 from watchkeeper.engines.decide.link import Link
+from watchkeeper.engines.experiments.maps import sealed
 from watchkeeper.engines.gateway.settings import SettingsError
 from watchkeeper.kinds.policy import Policy
 from watchkeeper.records.capability_map import CapabilityMap, Cell
@@ -42,9 +43,9 @@ CELLS = (
 
 def frontier(*compositions: Manifest, **more: Any) -> Frontier:
     """A frontier of the model alpha; without compositions the map is trusted as it is."""
-    drawn = CapabilityMap(columns=("family",), bar=0.8, cells=CELLS, compositions=compositions, digest="m1")
+    drawn = CapabilityMap(columns=("family",), bar=0.8, cells=CELLS, compositions=compositions)
     given = {"models": ("alpha",), "to": "beta", "on_stale": "unmeasured" if compositions else "trust", **more}
-    return Frontier(map=drawn, **given)
+    return Frontier(map=sealed(drawn, "right", compositions, 1), **given)
 
 
 @asynccontextmanager
@@ -77,7 +78,7 @@ async def test_a_call_in_another_cell_is_asked_of_the_other_model_and_all_doors_
         assert answer.status == 200 and answer.headers["x-watchkeeper-upstream"] == "two"
         (made,) = decisions(scene)
         assert answer.headers["x-watchkeeper-diverted"] == f"{made.reason};to=beta;decision={made.decision_id}"
-        assert (made.stage, made.verdict, made.instead, made.facts["map"]) == ("route", "amend", "beta", "m1")
+        assert (made.stage, made.verdict, made.instead, made.facts["instead"]) == ("route", "amend", "beta", "beta")
         assert other.heard[0]["model"] == "beta" and not scene.upstream.heard
         span = scene.recorder.finished
         told = next(each.attributes for each in span.events if each.name == "watchkeeper.diverted")
