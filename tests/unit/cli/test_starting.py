@@ -47,7 +47,7 @@ def test_an_existing_file_is_left_alone(folder: Path) -> None:
 
 MISTAKES = [
     ('[server]\nlisen = "127.0.0.1:1"', ["`server.lisen`", "did you mean `listen`?"]),
-    ('[[policies]]\nuse = "lop"', ["'lop'", "known are: budget, key_limits, loop"]),
+    ('[[policies]]\nuse = "lop"', ["'lop'", "known are: budget, frontier, key_limits, loop"]),
     ('[[policies]]\nuse = "loop"\nwith = { repeats = 1 }', ["`with.repeats` is 1", ">= 2"]),
     ('[[notifiers]]\nuse = "pigeon"', ["`notifiers[0].use` is 'pigeon'", "webhook"]),
     ('[[monitors]]\nuse = "slo"\nwith = { objective = 0.9, every_s = "1m" }', ["`with.every_s` is '1m'", "seconds"]),

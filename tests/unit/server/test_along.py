@@ -45,6 +45,12 @@ def test_advice_says_that_the_last_message_is_not_the_callers() -> None:
     assert "no conversation" in line
 
 
+def test_a_diverted_call_says_which_model_was_asked_instead() -> None:
+    (line,) = along(span(("watchkeeper.diverted", {"from": "desk", "to": "strong\u202e", "reason": "cell_failing"})))
+    assert line.startswith("A policy had 'strong") and "instead of 'desk' (cell_failing)" in line
+    assert "\u202e" not in line
+
+
 def test_a_cut_stream_says_so_and_what_to_do() -> None:
     cut = span(stream=True, error_type="upstream_disconnected", attributes={"watchkeeper.stream.content_chunks": 3})
     (line,) = along(cut)

@@ -20,7 +20,8 @@ Limits
     that `models` does not match, or they are diverted too. A diverted call is ruled on once: whether `to` is any better
     there is for a map of its own. A fallback of a route is another model than the one that was measured. Held is not
     queued: the call is refused with `hold`, and its program has to ask a person. Batches of the provider are not read.
-    Of paths that the gateway does not understand it is not known what would answer: there every map is stale.
+    On paths that the gateway does not understand and at `POST /api/v1/decide` it is not known what would answer: there
+    every map is stale.
 """
 
 from __future__ import annotations

@@ -40,6 +40,9 @@ def _event(event: Happening) -> Iterator[str]:
         kind = str(said.get("kind"))
         line = RESCUES.get(kind, "It was rescued ({kind})")
         yield _filled(line, kind=visible(kind), to=_where(said, "to"), reason=_reason(said.get("reason"))) + "."
+    elif event.name == "watchkeeper.diverted":
+        asked, to, reason = (visible(str(said.get(name) or "?")) for name in ("from", "to", "reason"))
+        yield f"A policy had {to!r} asked instead of {asked!r} ({reason}); its decision says why."
     elif event.name == "watchkeeper.advised":
         yield (
             "A policy told the model to change its plan: the last message of the request is the policy's, and the "
