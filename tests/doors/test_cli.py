@@ -205,7 +205,7 @@ def test_a_backtest_takes_parameters_and_names_a_wrong_one(scene: Scene) -> None
     assert wrong.exit_code == 2
     assert "with.repeats" in wrong.stderr
     unknown = scene.wk("policy", "backtest", "--policy", "lop")
-    assert "known are: budget, key_limits, loop" in unknown.stderr
+    assert "known are: budget, frontier, key_limits, loop" in unknown.stderr
     assert scene.wk("policy", "backtest", "--policy", "loop", "--with", "repeats").exit_code == 2
 
 
