@@ -154,9 +154,10 @@ class _Reader:
 
 def _observed(row: Row, path: Path, number: int) -> Observation:
     """A row of a table; raises `TableError`."""
+    from watchkeeper.analysis.cells import text
     from watchkeeper.analysis.locales import UNKNOWN
     from watchkeeper.engines.experiments.rows import TableError
-    from watchkeeper.engines.experiments.tables import score_in, text
+    from watchkeeper.engines.experiments.tables import score_in
 
     item = text(row.get("item"))
     if not item:

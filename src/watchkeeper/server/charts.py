@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from html import escape
 
-from watchkeeper.records.document import Bar, Bars, Chart, Grid, Series, Tile
+from watchkeeper.records.document import Bar, Bars, Chart, Series
 from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.record import Record
 from watchkeeper.server.visible import visible
@@ -28,10 +28,6 @@ COLOURS = 6
 BAR_NAME_ROOM, BAR_NAME_CHARS = 200, 30
 BAR_STEP = 22
 FEW = 12
-TILE, TILE_HIGH, GAP = 124, 66, 4
-LONGEST_LABEL = 24
-FAINT, STRONG = 0.1, 0.45
-STATES = {"passing": "passes", "failing": "fails", "open": "open", "unmeasured": "not measured"}
 
 
 class Frame(Record):
@@ -92,12 +88,12 @@ def time_chart(chart: Chart, width: int = 760, height: int = 220) -> str:
     """
     points = [point for series in chart.series for point in series.points]
     if not points:
-        return f'<p class="chart-empty">{_safe(chart.title)}: no points in this range.</p>'
+        return f'<p class="chart-empty">{safe(chart.title)}: no points in this range.</p>'
     frame = _frame(chart, points, width, height)
     label = f"{chart.title}: {len(points)} points" + (f", {chart.limit_name} at {chart.limit:g}" if chart.limit else "")
     parts = [
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{_safe(label)}">',
-        f"<title>{_safe(label)}</title>",
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{safe(label)}">',
+        f"<title>{safe(label)}</title>",
         *_axes(frame, chart.unit),
         *_marks(frame, chart.marks),
         *(part for i, series in enumerate(chart.series) for part in _series(frame, series, i)),
@@ -144,7 +140,7 @@ def _axes(frame: Frame, unit: str) -> list[str]:
         parts.append(f'<text class="tick" x="{x:.1f}" y="{floor + 15}" text-anchor="{anchor}">{text}</text>')
     parts.append(f'<text class="tick unit" x="{right}" y="{frame.height - 1}" text-anchor="end">time, UTC</text>')
     if unit:
-        parts.append(f'<text class="tick unit" x="2" y="{frame.top - 8}">{_safe(unit)}</text>')
+        parts.append(f'<text class="tick unit" x="2" y="{frame.top - 8}">{safe(unit)}</text>')
     return parts
 
 
@@ -171,7 +167,7 @@ def _series(frame: Frame, series: Series, index: int) -> list[str]:
             title = f"{series.name}: {value:.4g} at {utc_text(at)}"
             parts.append(
                 f'<circle class="dot {colour}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">'
-                f"<title>{_safe(title)}</title></circle>"
+                f"<title>{safe(title)}</title></circle>"
             )
     return parts
 
@@ -192,7 +188,7 @@ def _limit(frame: Frame, chart: Chart) -> list[str]:
     above = y - 5 if y > frame.top + 14 else y + 13
     return [
         f'<line class="limit" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>',
-        f'<text class="limit-name" x="{LEFT + 4}" y="{above:.1f}">{_safe(text)}</text>',
+        f'<text class="limit-name" x="{LEFT + 4}" y="{above:.1f}">{safe(text)}</text>',
     ]
 
 
@@ -207,7 +203,7 @@ def _marks(frame: Frame, marks: Sequence[tuple[int, str]]) -> list[str]:
         free = centre + MARK_STEP
         floor = frame.height - BOTTOM
         parts.append(
-            f'<g class="mark"><title>{_safe(label)} at {utc_text(at)}</title>'
+            f'<g class="mark"><title>{safe(label)} at {utc_text(at)}</title>'
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{frame.top - 2}" y2="{floor}"/>'
             f'<circle cx="{centre:.1f}" cy="{frame.top - 11}" r="8"/>'
             f'<text x="{centre:.1f}" y="{frame.top - 7.5}" text-anchor="middle">{number}</text></g>'
@@ -218,17 +214,17 @@ def _marks(frame: Frame, marks: Sequence[tuple[int, str]]) -> list[str]:
 def _mark_list(chart: Chart) -> str:
     if not chart.marks:
         return ""
-    items = "".join(f"<li>{_safe(text)} <span class='muted'>{utc_text(at)}</span></li>" for at, text in chart.marks)
+    items = "".join(f"<li>{safe(text)} <span class='muted'>{utc_text(at)}</span></li>" for at, text in chart.marks)
     return f'<ol class="chart-marks">{items}</ol>'
 
 
 def _legend(chart: Chart) -> str:
     names = "".join(
         f'<span class="key"><svg class="swatch" viewBox="0 0 10 10" aria-hidden="true">'
-        f'<rect class="fill c{i % COLOURS}" width="10" height="10" rx="2"/></svg>{_safe(series.name)}</span>'
+        f'<rect class="fill c{i % COLOURS}" width="10" height="10" rx="2"/></svg>{safe(series.name)}</span>'
         for i, series in enumerate(chart.series)
     )
-    return f'<span class="chart-title">{_safe(chart.title)}</span>{names if len(chart.series) > 1 else ""}'
+    return f'<span class="chart-title">{safe(chart.title)}</span>{names if len(chart.series) > 1 else ""}'
 
 
 def bar_chart(chart: Bars, width: int = 760) -> str:
@@ -237,7 +233,7 @@ def bar_chart(chart: Bars, width: int = 760) -> str:
     Values that are not finite have no bar. A chart without bars says so in words.
     """
     if not chart.bars:
-        return f'<p class="chart-empty">{_safe(chart.title)}: nothing to show.</p>'
+        return f'<p class="chart-empty">{safe(chart.title)}: nothing to show.</p>'
     known = [v for bar in chart.bars for v in (bar.value, bar.low, bar.high) if math.isfinite(v)]
     low, high = min([0.0, *known]), max([0.0, *known])
     ticks = nice_ticks(low if chart.least is None else chart.least, high if chart.most is None else chart.most)
@@ -250,13 +246,13 @@ def bar_chart(chart: Bars, width: int = 760) -> str:
     label = f"{chart.title}: {len(chart.bars)} bars with intervals"
     floor = height - 22
     parts = [
-        f'<svg class="chart bars" viewBox="0 0 {width} {height}" role="img" aria-label="{_safe(label)}">',
-        f"<title>{_safe(label)}</title>",
+        f'<svg class="chart bars" viewBox="0 0 {width} {height}" role="img" aria-label="{safe(label)}">',
+        f"<title>{safe(label)}</title>",
         *(_bar_tick(x(tick), tick, floor) for tick in ticks),
         *(part for n, bar in enumerate(chart.bars) for part in _bar(bar, x, n * BAR_STEP, chart.unit)),
-        f'<text class="tick unit" x="{left - 24}" y="{floor + 15}" text-anchor="end">{_safe(chart.unit)}</text></svg>',
+        f'<text class="tick unit" x="{left - 24}" y="{floor + 15}" text-anchor="end">{safe(chart.unit)}</text></svg>',
     ]
-    head = f'<figcaption><span class="chart-title">{_safe(chart.title)}</span></figcaption>'
+    head = f'<figcaption><span class="chart-title">{safe(chart.title)}</span></figcaption>'
     return f'<figure class="chart-figure">{head}{"".join(parts)}</figure>'
 
 
@@ -273,8 +269,8 @@ def _bar(bar: Bar, x: Callable[[float], float], top: float, unit: str) -> list[s
     colour = "c5" if bar.faint else "c0"
     name = bar.name if len(bar.name) <= BAR_NAME_CHARS else bar.name[: BAR_NAME_CHARS - 1] + "\u2026"
     parts = [
-        f'<g class="bar"><title>{_safe(said)}</title>'
-        f'<text class="tick" x="{BAR_NAME_ROOM - 8}" y="{middle + 3.5:.1f}" text-anchor="end">{_safe(name)}</text>'
+        f'<g class="bar"><title>{safe(said)}</title>'
+        f'<text class="tick" x="{BAR_NAME_ROOM - 8}" y="{middle + 3.5:.1f}" text-anchor="end">{safe(name)}</text>'
     ]
     if math.isfinite(bar.value):
         a, b = sorted((x(0.0), x(bar.value)))
@@ -307,8 +303,8 @@ def interval_bar(
     a, b, v = place(estimate.low), place(estimate.high), place(estimate.value)
     label = estimate_text(estimate) + ("" if limit is None else f"; {limit_name} {_figure(limit, estimate)}")
     parts = [
-        f'<svg class="interval" viewBox="0 0 {width} {76 if about else 62}" role="img" aria-label="{_safe(label)}">',
-        f"<title>{_safe(label)}</title>",
+        f'<svg class="interval" viewBox="0 0 {width} {76 if about else 62}" role="img" aria-label="{safe(label)}">',
+        f"<title>{safe(label)}</title>",
         f'<line class="grid" x1="12" x2="{width - 12}" y1="{MID}" y2="{MID}"/>',
         f'<line class="span c0" x1="{a:.1f}" x2="{b:.1f}" y1="{MID}" y2="{MID}"/>',
         _end(a, math.isfinite(estimate.low), -1),
@@ -321,9 +317,9 @@ def interval_bar(
         text, side = f"{limit_name} {_figure(limit, estimate)}", "end" if x > width / 2 else "start"
         shift = -4 if side == "end" else 4
         parts.append(f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="{MID + 14}"/>')
-        parts.append(f'<text class="limit-name" x="{x + shift:.1f}" y="11" text-anchor="{side}">{_safe(text)}</text>')
+        parts.append(f'<text class="limit-name" x="{x + shift:.1f}" y="11" text-anchor="{side}">{safe(text)}</text>')
     if about:
-        parts.append(f'<text class="tick" x="12" y="72">{_safe(about)}</text>')
+        parts.append(f'<text class="tick" x="12" y="72">{safe(about)}</text>')
     return "".join(parts) + "</svg>"
 
 
@@ -341,7 +337,7 @@ def _end_labels(estimate: Estimate, a: float, b: float, v: float, width: int) ->
         places = [(a, estimate.low), (b, estimate.high)]
     return [
         f'<text class="tick" x="{min(max(x, 18), width - 18):.1f}" y="{MID + 23}" text-anchor="middle">'
-        f"{_safe(_figure(value, estimate))}</text>"
+        f"{safe(_figure(value, estimate))}</text>"
         for x, value in places
     ]
 
@@ -385,7 +381,7 @@ def sparkline(values: Sequence[float | None], label: str, width: int = 110, heig
     lines = "".join(f'<polyline class="line c0" points="{" ".join(run)}"/>' for run in runs if len(run) > 1)
     dots = "".join(_lone_dot(run[0]) for run in runs if len(run) == 1)
     return (
-        f'<svg class="sparkline" viewBox="0 0 {width} {height}" role="img" aria-label="{_safe(label)}" '
+        f'<svg class="sparkline" viewBox="0 0 {width} {height}" role="img" aria-label="{safe(label)}" '
         f'preserveAspectRatio="none">{lines}{dots}</svg>'
     )
 
@@ -395,124 +391,8 @@ def _lone_dot(point: str) -> str:
     return f'<circle class="dot c0" cx="{x}" cy="{y}" r="1.5"/>'
 
 
-def heat_grid(grid: Grid) -> str:
-    """Rates over two axes as tiles; each says its state, rate, interval and n in words.
-
-    States differ in pattern and border too: passing is filled, failing has a thick border, open is empty, unmeasured is
-    hatched with a broken border. A fill is the stronger the further the rate lies from the bar. A grid without tiles
-    says so in words.
-    """
-    if not grid.rows or not grid.columns:
-        return f'<p class="chart-empty">{_safe(grid.title)}: no cells.</p>'
-    left = 14 + 7 * max(len(_short(name)) for name in (*grid.rows, grid.down))
-    width = left + len(grid.columns) * (TILE + GAP)
-    height = 42 + len(grid.rows) * (TILE_HIGH + GAP) + 4
-    shown = [tile for row in grid.tiles for tile in row if tile is not None]
-    counts = ", ".join(f"{sum(each.state == state for each in shown)} {word}" for state, word in STATES.items())
-    label = f"{grid.title}: {len(shown)} cells, {counts}"
-    parts = [
-        f'<svg class="heat" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="{_safe(label)}"><title>{_safe(label)}</title>',
-        f'<text class="axis" x="{left}" y="12">{_safe(_short(grid.across))}</text>',
-        f'<text class="axis" x="2" y="34">{_safe(_short(grid.down))}</text>',
-        *(_name(name, left + place * (TILE + GAP) + TILE / 2, 34, "middle") for place, name in enumerate(grid.columns)),
-    ]
-    for line, (name, tiles) in enumerate(zip(grid.rows, grid.tiles, strict=True)):
-        y = 42 + line * (TILE_HIGH + GAP)
-        parts.append(_name(name, 2, y + TILE_HIGH / 2 + 4, "start"))
-        for place, tile in enumerate(tiles):
-            if tile is not None:
-                about = f"{grid.down} {name}, {grid.across} {grid.columns[place]}"
-                parts.append(_tile(tile, left + place * (TILE + GAP), y, about, grid.limit))
-    legend = "".join(f'<span class="key">{_swatch(state)}{word}</span>' for state, word in STATES.items())
-    bar = "" if grid.limit is None else f'<span class="key">bar {grid.limit:g}</span>'
-    head = f'<figcaption><span class="chart-title">{_safe(grid.title)}</span>{legend}{bar}</figcaption>'
-    return f'<figure class="chart-figure">{head}<div class="scroll">{"".join(parts)}</svg></div></figure>'
-
-
-def _tile(tile: Tile, x: float, y: float, about: str, limit: float | None) -> str:
-    word = STATES.get(tile.state, tile.state)
-    middle = x + TILE / 2
-    said = word
-    lines = [f'<text class="tile-state" x="{middle:.1f}" y="{y + 17}" text-anchor="middle">{_safe(word)}</text>']
-    value, low, high = tile.value, tile.low, tile.high
-    if value is None or low is None or high is None:
-        lines.append(_tile_text(middle, y + 40, "no item"))
-    else:
-        said = f"{word}: {value:.3g} ({low:.3g} to {high:.3g}, n = {tile.n:,})"
-        lines += [
-            _tile_text(middle, y + 33, f"{value:.3g} (n = {tile.n:,})"),
-            _tile_text(middle, y + 47, f"{low:.3g} to {high:.3g}"),
-            *_whisker(tile, x, y + 57, limit),
-        ]
-    state = tile.state if tile.state in STATES else "open"
-    far = 0.0
-    if value is not None and limit is not None:
-        far = abs(value - limit) / max(1 - limit if value >= limit else limit, 1e-9)
-    fill = f' fill-opacity="{FAINT + (STRONG - FAINT) * min(far, 1.0):.2f}"' if state in ("passing", "failing") else ""
-    hatch = _hatch(x, y, TILE, TILE_HIGH, 9) if state == "unmeasured" else ""
-    rect = (
-        f'<rect class="tile-empty" x="{x}" y="{y}" width="{TILE}" height="{TILE_HIGH}" rx="4"/>'
-        f'<rect class="tile {state}" x="{x + 1}" y="{y + 1}" width="{TILE - 2}" height="{TILE_HIGH - 2}" rx="4"{fill}/>'
-    )
-    return f"<g><title>{_safe(about)}: {_safe(said)}</title>{rect}{hatch}{''.join(lines)}</g>"
-
-
-def _hatch(x: float, y: float, width: float, height: float, step: float) -> str:
-    """Slanting lines over a rectangle; drawn one by one, for a page of its own refers to nothing."""
-    lines = []
-    for start in range(round(step / 2), round(width + height), round(step)):
-        x0, y0 = (start, 0.0) if start <= width else (width, start - width)
-        x1, y1 = (0.0, start) if start <= height else (start - height, height)
-        lines.append(f"M{x + x0:.1f} {y + y0:.1f}L{x + x1:.1f} {y + y1:.1f}")
-    return f'<path class="hatch" d="{"".join(lines)}"/>'
-
-
-def _whisker(tile: Tile, x: float, y: float, limit: float | None) -> list[str]:
-    """The interval on a line from 0 to 1, with the rate and the bar on it."""
-
-    def place(share: float) -> float:
-        return x + 10 + min(max(share, 0.0), 1.0) * (TILE - 20)
-
-    assert tile.low is not None and tile.high is not None and tile.value is not None
-    parts = [
-        f'<line class="grid" x1="{x + 10}" x2="{x + TILE - 10}" y1="{y}" y2="{y}"/>',
-        f'<line class="tile-span" x1="{place(tile.low):.1f}" x2="{place(tile.high):.1f}" y1="{y}" y2="{y}"/>',
-        f'<circle class="tile-dot" cx="{place(tile.value):.1f}" cy="{y}" r="2.5"/>',
-    ]
-    if limit is not None:
-        parts.append(
-            f'<line class="tile-bar" x1="{place(limit):.1f}" x2="{place(limit):.1f}" y1="{y - 5}" y2="{y + 5}"/>'
-        )
-    return parts
-
-
-def _tile_text(x: float, y: float, text: str) -> str:
-    return f'<text class="tile-text" x="{x:.1f}" y="{y}" text-anchor="middle">{_safe(text)}</text>'
-
-
-def _name(name: str, x: float, y: float, anchor: str) -> str:
-    """A label of an axis; a long one is cut, and whole when it is pointed at."""
-    return (
-        f'<text class="tick" x="{x:.1f}" y="{y}" text-anchor="{anchor}">{_safe(_short(name))}'
-        f"<title>{_safe(name)}</title></text>"
-    )
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…"
-
-
-def _swatch(state: str) -> str:
-    fill = f' fill-opacity="{STRONG}"' if state in ("passing", "failing") else ""
-    hatch = _hatch(1, 1, 8, 8, 4) if state == "unmeasured" else ""
-    return (
-        f'<svg class="swatch" viewBox="0 0 10 10" aria-hidden="true">{hatch}'
-        f'<rect class="tile {state}" x="1" y="1" width="8" height="8" rx="1"{fill}/></svg>'
-    )
-
-
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
+    """Text as it may stand in a drawing: escaped, with control and direction characters shown as marks."""
     return escape(visible(text))
 
 

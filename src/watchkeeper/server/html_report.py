@@ -20,7 +20,8 @@ from watchkeeper.records.document import (
     Timeline,
 )
 from watchkeeper.records.record import Scalar
-from watchkeeper.server.charts import bar_chart, heat_grid, time_chart, utc_text
+from watchkeeper.server.charts import bar_chart, time_chart, utc_text
+from watchkeeper.server.heat_grid import heat_grid
 from watchkeeper.server.visible import visible
 
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
