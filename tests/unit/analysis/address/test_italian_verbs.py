@@ -4,7 +4,6 @@ import pytest
 
 from watchkeeper.analysis.address.italian_verbs import forms
 
-
 FORMS = {
     "you": "puoi capisci prendi cercherai mangeresti bevevi",
     "shared": "paghi mangi pensi",

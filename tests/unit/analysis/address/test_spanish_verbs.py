@@ -4,7 +4,6 @@ import pytest
 
 from watchkeeper.analysis.address.spanish_verbs import forms
 
-
 FORMS = {
     "you": "puedes sigues empieces tendrías hicieras dijeses",
     "usted": "quiere condujo saldrá",
