@@ -56,6 +56,6 @@ def endings(text: str, trailing: frozenset[str]) -> Iterator[Ending]:
                     body[start:end],
                     found.start() + start,
                     "?" in stop[0] or "？" in stop[0],
-                    body[end : end + 1] in (",", "、", "，"),
+                    stop[0][:1] == "\n" and body[end : end + 1] in (",", "、", "，"),
                 )
         at = stop.end()

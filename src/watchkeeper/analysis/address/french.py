@@ -23,12 +23,17 @@ _JOINED = listed("moi toi le la les lui leur y en")
 _LET_TU = listed(
     "viens prends passe dis fais va attends écoute appelle envoie donne regarde imagine tiens vois arrête"
     " laisse excuse pardonne essaie essaye oublie pense rappelle réponds choisis clique mets ouvre lis écris"
-    " continue profite cherche vérifie suis reviens sois aie sache demande explique"
+    " continue profite cherche vérifie suis reviens sois aie sache explique"
+)
+_NOT_DO = listed(
+    "hésite oublie fais dis va sois aie prends crois attends laisse touche ouvre bouge perds reste viens"
+    " mets rate manque"
+    " pleure bois mange pars regarde écoute réponds parle pense cherche donne envoie appelle rends"
 )
 _SHARED = listed(
     "va dis fais suis donne regarde cherche demande continue profite vois pense mets lis écris laisse essaie essaye"
 )
-_NOT_ASKED = listed("pas plus jamais rien que personne guère")
+_NOT_ASKED = listed("pas plus jamais rien personne guère")
 _NOT_TU_JOINED = listed(
     "puis ai suis dois peux vais est sont a ont peut doit fait dit veut va sera serait aurait avons sommes"
     " soit être non oui c' ce celui"
@@ -44,14 +49,14 @@ def marks(sentence: Sentence) -> Iterator[Evidence]:
             if not (hyphen and before in ("rendez", "à")):
                 yield sentence.mark(index, "formal", 1.0, "pronoun or possessive of vous")
         elif low == "tu":
-            if hyphen or before not in _TAIRE:
+            if (hyphen or before not in _TAIRE) and not sentence.stands_out(index):
                 yield sentence.mark(index, "informal", 1.0, "pronoun or possessive of tu")
         elif (
             low in _TU
             or (low == "ton" and not _tone(sentence, index))
             or (low == "tiens" and before in ("les", "des", "aux"))
         ):
-            if not (word.text.isupper() and len(word.text) == 2) and not _slash(sentence, index):
+            if not sentence.stands_out(index) and word.gap != "_" and not _slash(sentence, index):
                 yield sentence.mark(index, "informal", 1.0, "pronoun or possessive of tu")
         elif (
             (low.endswith("ez") and len(low) > 3) or low == "êtes" or (low in _MAY_VOUS and (index == 0 or word.opens))
@@ -107,7 +112,8 @@ def _asked(sentence: Sentence, index: int) -> Iterator[Evidence]:
         and (word.low.endswith(("e", "s")) or word.low == "va")
         and not word.low.endswith("ons")
     ):
-        yield sentence.mark(index, "informal", 0.8, "what tu is asked not to do", first=index - 1)
+        weight = 0.8 if word.low in _NOT_DO else 0.4
+        yield sentence.mark(index, "informal", weight, "what tu is asked not to do", first=index - 1)
     elif (
         word.low in _LET_TU
         and index == 0

@@ -42,8 +42,8 @@ _MODAL = listed("può deve potrà dovrà potrebbe dovrebbe vuole desidera prefer
 _NOUNS = listed(
     "blocchi passeggi abbracci parti menti leggi servi temi vesti sali desti stesti sei dai offesi verbi abiti"
     " aiuti auguri arrivi ascolti aspetti attivi avvisi baci balli calcoli cambi cammini canti carichi cerchi"
-    " colleghi comandi completi conti contatti controlli consigli conservi desideri disegni disturbi duri fermi"
-    " figuri fidi filmi fumi giochi giri gridi guadagni gusti impegni imposti inizi inviti lavori liberi lanci"
+    " colleghi collezioni comandi completi conti contatti controlli consigli conservi desideri disegni disturbi"
+    " duri fermi figuri fidi filmi fumi giochi giri gridi guadagni gusti impegni imposti inizi inviti lavori liberi lanci"
     " mostri noti ordini passi pesi pianti porti pranzi presenti presti programmi racconti registri respiri"
     " resti ricordi rifiuti ripari riposi risparmi ritiri ritorni saluti salvi sbagli scatti scarichi scherzi"
     " segnali seguiti sogni sposi stampi studi suoni superi svegli tagli termini tiri tocchi torni tratti urli"
@@ -61,7 +61,7 @@ _SIX_AFTER = listed(
     "anni mesi ore giorni minuti settimane persone volte euro mila milioni cento secondi chili figli o e gol"
     " punti dollari metri chilometri"
 )
-_CALLS = listed("guarda ascolta aspetta scusa immagina senti ricorda dai figurati lascia")
+_CALLS = listed("guarda ascolta aspetta scusa immagina senti dai figurati lascia")
 _PERSONAL = listed(
     "contattar ringraziar aiutar disturbar informar chiamar richiamar conoscer avvisar invitar servir ascoltar"
     " salutar incontrar"
@@ -87,7 +87,8 @@ _LEADING = _LEAD | _PREPOSITIONS
 _READER = _SUO | _TU | {"lei", "la", "le", "si"}
 _NOBODY = _LEAD | _SUO | _IF | {"lei", "forse", "oggi", "qual", "chi", "qui", "ecco"}
 _OBJECT = _ARTICLES | _TU | {"qui", "a", "questo"}
-_AFTER_ASKED = _ARTICLES | {"che", "di", "se", "su"}
+_AFTER_ASKED = _ARTICLES | {"che"}
+_IMPERSONAL = listed("consulti noti veda osservi confronti consideri tenga pensi")
 _PARTICIPLES = listed(
     "vestiti sentiti partiti seguiti serviti divertiti scopriti mentiti dormiti investiti avvertiti convertiti"
     " consentiti saliti usciti offriti fuggiti inseguiti copriti apriti"
@@ -126,8 +127,12 @@ def _pronoun(sentence: Sentence, index: int, addressed: bool, other: bool) -> It
     word, before, after = sentence.words[index], sentence.low(index - 1), sentence.low(index + 1)
     polite = index > 0 and word.capital and word.gap.strip() in ("", ",", ";")
     next_capital = index + 1 < len(sentence.words) and sentence.words[index + 1].capital
+    if word.gap == "_":
+        return
     if word.low in _TU:
-        yield sentence.mark(index, "informal", 1.0, "pronoun or possessive of tu")
+        yield sentence.mark(
+            index, "informal", 0.3 if sentence.stands_out(index) else 1.0, "pronoun or possessive of tu"
+        )
     elif word.low == "lei":
         verb = after in forms().lei or after in ("è", "non", "mi", "ci", "si")
         weight = 1.0 if polite else 0.6 if sentence.question else 0.5 if index == 0 and verb else 0.3
@@ -159,7 +164,7 @@ def _pronoun(sentence: Sentence, index: int, addressed: bool, other: bool) -> It
             "le, which is also to her",
         )
     elif word.low in ("vi", "voi", "vostro", "vostra", "vostri", "vostre") and polite:
-        yield sentence.mark(index, "formal", 0.5, "Voi with a capital")
+        yield sentence.mark(index, "formal", 0.4 if word.low == "vi" else 0.5, "Voi with a capital")
 
 
 def _lead(sentence: Sentence, index: int) -> int:
@@ -215,7 +220,7 @@ def _verb(sentence: Sentence, index: int) -> Iterator[Evidence]:
         and (index == 1 or sentence.words[index - 1].opens)
         and not sentence.question
     ):
-        weight = 0.6 if index > 1 or sentence.words[0].capital else 0.4
+        weight = 0.6 if index == 1 and sentence.words[0].capital else 0.4
         yield sentence.mark(index, "informal", weight, "what tu is asked not to do", first=index - 1)
     elif (
         low in known.let_tu
@@ -252,7 +257,8 @@ def _shared(sentence: Sentence, index: int) -> Iterator[Evidence]:
         or lead in ("prego", "favore", "cortesia", "e", "ma", "quindi", "allora", "comunque")
     )
     if before == "si":
-        yield sentence.mark(index, "formal", 1.0 if head else 0.5, "what Lei is asked to do, with si", first=index - 1)
+        weight = 0.3 if low in _IMPERSONAL else 1.0 if head else 0.5
+        yield sentence.mark(index, "formal", weight, "what Lei is asked to do, with si", first=index - 1)
     elif head and (not sentence.question or _followed_by(sentence, index, ",!")):
         if not noun or before in ("mi", "ci", "non") or (start == index and after in _AFTER_ASKED):
             weight = 0.5 if noun and start == index else 1.0 if start == 0 or low == "scusi" else 0.7

@@ -56,10 +56,13 @@ _LET = re.compile(
     r"(?:しろ|せよ|くれ|(?<!おやすみ)(?<!お休み)(?<!ごめん)(?<!おかえり)(?<!お帰り)なさい|[べけめせみえれ見]ろ|来い|行け|頑張れ|がんばれ|黙れ|帰れ|やれ|急げ|止まれ)$"
 )
 _CASUAL = re.compile(
-    r"(?:でしょ|かも|みたい|らしい|っぽい|うん|ううん|ごめん|またね|バイバイ|そうか|なのか|お願い|しそう|そうそう|ないで)$"
+    r"(?:でしょ|かも|みたい|らしい|っぽい|うん|ううん|ごめん|またね|バイバイ|そうか|なのか|お願い|しそう|そうそう|ないで|な(?:きゃ|くちゃ)|好き|嫌い|大丈夫|無理|だめ|ダメ|本当|ほんと)$"
 )
+_ASKS = re.compile(r"(?:何|なに|誰|だれ|どこ|いつ|どう|なぜ|なんで|どれ|どっち|いくつ|いくら)$")
 _CASUAL_HEAD = re.compile(r"(?:うん|ううん|やあ|ねえ|なあ|おい|じゃあ?ね)(?=[、\s!！ 　]|$)")
-_PRONOUN = re.compile(r"俺|おれ(?=[はがもをの])|お前|おまえ|てめえ|あんた(?=[はがもをの])")
+_PRONOUN = re.compile(
+    rf"(?<![{_KANJI}ァ-ヶ])君(?=[はがもをのに])|俺|おれ(?=[はがもをの])|お前|おまえ|てめえ|あんた(?=[はがもをの])"
+)
 _HONORED = re.compile(
     r"いらっしゃ[るっり]|おっしゃ[るっりい]|召し上が|ご覧|御覧|いただ[いくけき]|頂[いくけき]|申し上げ|申しま|存じ|伺[いうっ]|拝[見聴読借]|承[りっ知]|かしこまり|致しま"
     r"|いたしま|[おご][^\s、。おご]{1,6}(?:になる|になっ|になり|になら|くださ|下さ)|弊社|御社|貴社|お客様"
@@ -74,7 +77,7 @@ def marks(text: str) -> Iterator[Evidence]:
         if found is not None:
             yield found
         for rule, pattern, side, weight in (
-            ("polite clause", _INNER, "formal", 0.4),
+            ("polite clause", _INNER, "formal", 0.5),
             ("honorific or humble word", _HONORED, "formal", 0.4),
             ("informal pronoun", _PRONOUN, "informal", 0.8),
         ):
@@ -100,6 +103,8 @@ def _ending(sentence: Ending) -> Evidence | None:
         weight, length = _plain(candidate)
         if weight:
             return sentence.mark(len(tail) - len(candidate) + length, "informal", weight, "plain ending")
+    if sentence.question and _ASKS.search(core):
+        return sentence.mark(len(tail), "informal", 0.7, "question without a predicate")
     if taken in ("ね", "よ", "よね", "かな", "ぞ", "ぜ", "っけ", "なあ") and core:
         return sentence.mark(len(tail) - len(core), "informal", 0.6, "casual particle")
     if core in ("ありがとう", "おはよう", "よろしく", "おやすみ") or core.endswith("、ありがとう"):

@@ -147,7 +147,7 @@ def _open_syllables(last: str, before: str, closed: str, question: bool, word: s
         ),
         "야": not word.endswith(("해야", "어야", "아야", "여야", "려야", "와야", "가야")),
         "네": (closed in "ㅎㅆㅄㄱㅈㄹㅂ" and closed != " ") or before in "하이되가오크쁘프르지주나보시",
-        "니": question and ((closed in "ㅆㅎㅄㄱ" and closed != " ") or before in "하이가오되보주르지크"),
+        "니": question,
         "냐": True,
         "나": question and closed in "ㅆㅄ" and closed != " ",
         "까": closed == "ㄹ",

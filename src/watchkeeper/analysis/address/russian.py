@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from watchkeeper.analysis.address.words import Evidence, Sentence, listed
+from watchkeeper.analysis.address.words import Evidence, Sentence, Side, listed
 
 _VY = listed("вы вас вам вами ваш ваша ваше ваши вашего вашему вашим вашем вашей вашу ваших вашими ваше по-вашему")
 _TY = listed(
@@ -55,9 +55,10 @@ _LET_TY = listed(
     " держи прости извини помни позвони звони найди попроси спроси говори принеси пришли покажи докажи жди купи"
     " включи выключи нажми введи выбери сохрани загрузи перезагрузи обратись проверь отправь поставь забудь"
     " будь ответь попробуй давай слушай послушай читай прочитай почитай узнай дай передай думай подумай знай"
-    " делай сделай открой закрой стой постой поверь верь встань сядь ешь познакомь не-забудь пойми учти заплати"
+    " делай сделай открой закрой стой постой поверь верь встань сядь ешь познакомь пойми учти заплати"
     " оплати закажи подпиши уточни укажи заполни повтори добавь удали измени назови опиши объясни переведи"
-    " запусти установи обнови скачай помолчи попей поешь поспи отдохни оставь вернись оставайся брось вспомни"
+    " запусти установи обнови скачай помолчи позволь береги разреши жми ищи носи ходи учи веди неси верни"
+    " начни останься попей поешь поспи отдохни оставь вернись оставайся брось вспомни"
     " предложи придумай представь сравни реши посчитай положи спаси"
 )
 _SHARED_LET = listed("помни пришли жди купи прости ешь дай давай учти сохрани держи") - {
@@ -65,11 +66,18 @@ _SHARED_LET = listed("помни пришли жди купи прости еш�
     "дай",
     "давай",
 }
+_ASKED_OF_YOU = listed(
+    "мог могл хотел готов согласен согласн уверен знал слышал видел смотрел читал пробовал получил заказал понял"
+    " думал помнил забыл успел"
+    " решил звонил купил нашел нашёл оплатил отправил проверил написал посмотрел бывал играл"
+)
 _NOT_AY = listed(
     "май чай край случай урожай обычай невзначай рай трамвай китай пускай лай сарай попугай каравай лентяй"
     " негодяй поцелуй буй пай"
 )
-_LEAD = listed("не и а но ну да пожалуйста лучше просто тогда потом сначала же-пожалуйста")
+_LEAD = listed(
+    "не и а но ну да так пожалуйста лучше просто тогда потом сначала обязательно сейчас сразу скорее теперь ещё еще"
+)
 
 
 def marks(sentence: Sentence) -> Iterator[Evidence]:
@@ -138,7 +146,7 @@ def _asked(sentence: Sentence, index: int, low: str) -> Iterator[Evidence]:
         if opens and (at == 0 or not sentence.question):
             yield sentence.mark(index, "informal", 0.5 if low in _SHARED_LET else 1.0, "what ты is asked to do")
         elif not word.capital and low not in _SHARED_LET and low not in ("стой", "говори", "будь"):
-            yield sentence.mark(index, "informal", 0.4, "what ты is asked to do")
+            yield sentence.mark(index, "informal", 0.8, "what ты is asked to do")
     elif (
         opens
         and len(low) > 4
@@ -156,9 +164,6 @@ def _asked(sentence: Sentence, index: int, low: str) -> Iterator[Evidence]:
         and not (index and word.capital)
     ):
         yield sentence.mark(index, "informal", 0.6 if not low.endswith("чай") else 0.3, "what ты is asked to do")
-    elif (
-        sentence.question
-        and opens
-        and low in ("могли", "хотели", "готовы", "согласны", "уверены", "знали", "слышали", "видели", "пробовали")
-    ):
-        yield sentence.mark(index, "formal", 0.5, "plural without a subject in a question")
+    elif sentence.question and opens and low.rstrip("иаы") in _ASKED_OF_YOU:
+        side: Side = "formal" if low.endswith(("и", "ы")) else "informal"
+        yield sentence.mark(index, side, 0.5, "past or short form without a subject in a question")

@@ -19,7 +19,7 @@ from watchkeeper.analysis.address.words import Evidence, Sentence, listed
 _TU = listed("tú ti contigo te tu tus tuyo tuya tuyos tuyas vos vosotros vosotras vuestro vuestra vuestros vuestras")
 _USTED = frozenset(("usted", "ustedes"))
 _SU = listed("su sus suyo suya suyos suyas")
-_OTHERS = listed("él ella ellos ellas alguien nadie quien quienes cada todos")
+_OTHERS = listed("él ella ellos ellas esto eso aquello ello alguien nadie quien quienes cada todos")
 _ARTICLES = listed(
     "el la los las un una unos unas este esta estos estas ese esa esos esas aquel aquella mi mis nuestro nuestra"
 )
@@ -56,7 +56,7 @@ _NOUNS = listed(
     " cortas cortes costes creas cruces cuentas cuestas culpas demoras descargas disculpas duchas dudas"
     " emociones enlaces entregas escapes esperas extrañas fallas fijas firmas formas ganas giras guardas guías"
     " importes informes intereses juntas lances lanzas lavas limpias llamas llenas luchas marcas marchas"
-    " mejoras menciones metas mezclas miras molestas montes muestras nombres notas pagas paras pares partes"
+    " mejoras mejores menciones metas mezclas miras molestas montes muestras nombres notas pagas paras pares partes"
     " pasas pases pegas peleas pesas pescas pintas prendas preguntas presentes presiones prestas programas"
     " proporciones pruebas quejas rellenas reservas sales salvas saques selecciones señales soportes sospechas"
     " sueltas tardes temas tomas toques vacunas vales valores vendas viajes visitas vistas vivas votas casos"
@@ -114,8 +114,15 @@ def marks(sentence: Sentence) -> Iterator[Evidence]:
 def _pronoun(sentence: Sentence, index: int, addressed: bool, other: bool) -> Iterator[Evidence]:
     word = sentence.words[index]
     after = sentence.words[index + 1] if index + 1 < len(sentence.words) else None
+    if word.gap == "_":
+        return
     if word.low in _TU or (word.low == "os" and word.text != "OS"):
-        yield sentence.mark(index, "informal", 1.0, "pronoun or possessive of tú, vos or vosotros")
+        yield sentence.mark(
+            index,
+            "informal",
+            0.3 if sentence.stands_out(index) else 1.0,
+            "pronoun or possessive of tú, vos or vosotros",
+        )
     elif (
         word.low in _USTED
         or word.text in ("Ud", "Uds", "Vd", "Vds")
@@ -123,7 +130,8 @@ def _pronoun(sentence: Sentence, index: int, addressed: bool, other: bool) -> It
     ):
         yield sentence.mark(index, "formal", 1.0, "usted or ustedes")
     elif word.low in _SU:
-        weight = 0.5 if not other else 0.3 if addressed else 0.2
+        own = sentence.low(index + 1) in ("propio", "propia", "propios", "propias")
+        weight = 0.2 if own else 0.5 if not other else 0.3 if addressed else 0.2
         yield sentence.mark(index, "formal", weight, "su, which is also his and her")
     elif (
         word.low in ("lo", "la", "los", "las")
@@ -198,7 +206,8 @@ def _asked(sentence: Sentence, index: int) -> Evidence | None:
             return sentence.mark(index, "formal", 0.6, "what usted is asked to do") if told else None
         if low in ("venga", "vaya", "sea", "haya") and after not in ("a", "al", "hasta", "con", "por", "usted", "tan"):
             return None
-        return sentence.mark(index, "formal", 1.0 if head else 0.7, "what usted is asked to do")
+        weight = 0.3 if low in known.usted else 1.0 if head else 0.7
+        return sentence.mark(index, "formal", weight, "what usted is asked to do")
     if low in known.let_you and low not in _NEVER_USTED and before not in _CLITICS:
         if low == "ven" and after not in ("la", "el", "los", "las", "que", ""):
             return sentence.mark(index, "informal", 1.0 if head else 0.7, "what tú is asked to do")
@@ -239,6 +248,8 @@ def _third(sentence: Sentence, index: int) -> Evidence | None:
         weight = 0.3 if lead in ("si", "cuando") else weight
     elif low in ("ha", "había"):
         weight = 0.5 if (sentence.question and _lead(sentence, index) == 0) or lead in ("si", "ya") else 0.0
+        if sentence.low(index - 1) == "se" and not sentence.question:
+            weight = 0.0
         if not weight and asks_us:
             weight = 0.5 if _opens(sentence, index) or (lead == "que" and sentence.low(at - 1) == "lo") else 0.2
     elif (
@@ -259,7 +270,7 @@ def _third(sentence: Sentence, index: int) -> Evidence | None:
 
 def _third_weight(sentence: Sentence, index: int, lead: str, modal: bool, asks_us: bool) -> float:
     low, after = sentence.low(index), sentence.low(index + 1)
-    if after in ("que", "ser", "de") and low in ("puede", "debe", "podría"):
+    if (after in ("que", "ser", "de") or after.endswith("rse")) and low in ("puede", "debe", "podría"):
         return 0.0
     if sentence.question and _opens(sentence, index):
         if low in ("puede", "podría", "quiere", "querría") and (asks_us or after.endswith(("rme", "rnos"))):

@@ -69,7 +69,7 @@ _IR = (
 
 _YOU_IRREGULAR = (
     "das eres estás vas ves has dices oyes ríes sonríes fuiste diste eras ibas veías hubieras fueras seas"
-    " estés vayas hayas des"
+    " estés vayas hayas"
 )
 _USTED_IRREGULAR = "hizo vio da es está va ha oye ríe sonríe fue dio era iba veía"
 _SUBJUNCTIVE_USTED = "sea esté vaya haya dé vea sepa quepa oiga"
@@ -131,7 +131,7 @@ def forms() -> Forms:
     )
     vos, let_vos, infinitives, let_past = (
         set(_VOS.split()),
-        {"vení", "decí", "sed", "id"},
+        {"vení", "decí", "sed"},
         set(),
         {"fuera", "fuese", "diera", "viera"},
     )

@@ -94,6 +94,11 @@ class Sentence(NamedTuple):
         """The word at a place in small letters; empty outside the sentence."""
         return self.words[index].low if 0 <= index < len(self.words) else ""
 
+    def stands_out(self, index: int) -> bool:
+        """Whether the word is all capitals between words that are not, as an abbreviation is."""
+        around = (self.words[at] for at in (index - 1, index + 1) if 0 <= at < len(self.words))
+        return self.words[index].shouted and any(word.text.islower() for word in around)
+
     def mark(self, index: int, side: Side, weight: float, rule: str, *, first: int | None = None) -> Evidence:
         """Evidence for the word at a place, or for the words from `first` to it."""
         words = self.words[index if first is None else first : index + 1]
@@ -132,6 +137,8 @@ def sentences(text: str) -> Iterator[Sentence]:
         if words and _ENDS.search(gap) and not (gap == ". " and words[-1].low in _SHORT):
             yield Sentence(words, "?" in gap, number)
             words, number = [], number + 1
+        if words and not gap and not words[-1].text.endswith(("'", "’")):
+            gap = "_"
         words.append(Word(found[0], found[0].lower(), found.start(), found.end(), gap if words else ""))
         at = found.end()
     if words:
