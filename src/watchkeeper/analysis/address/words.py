@@ -114,7 +114,7 @@ def composed(text: str) -> tuple[str, Sequence[int]]:
         whole = unicodedata.normalize("NFC", cluster[0])
         parts += (text[at : cluster.start()], whole)
         places += range(at, cluster.start())
-        places += [cluster.start()] * len(whole)
+        places += range(cluster.start(), cluster.start() + len(whole))
         at = cluster.end()
     if not parts:
         return text, range(len(text) + 1)

@@ -45,6 +45,11 @@ def test_combining_marks_are_joined_and_places_kept() -> None:
     assert places[len(joined)] == len(text)
 
 
+def test_a_mark_that_joins_nothing_keeps_its_own_place() -> None:
+    joined, places = composed("너\u3099나")
+    assert (joined, list(places)) == ("너\u3099나", [0, 1, 2, 3])
+
+
 def test_a_composed_text_is_left_alone() -> None:
     joined, places = composed("él")
     assert (joined, list(places)) == ("él", [0, 1, 2])
