@@ -44,8 +44,8 @@ _NOUNS = listed(
     " aiuti auguri arrivi ascolti aspetti attivi avvisi baci balli calcoli cambi cammini canti carichi cerchi"
     " colleghi collezioni comandi completi conti contatti controlli consigli conservi desideri disegni disturbi"
     " duri fermi figuri fidi filmi fumi giochi giri gridi guadagni gusti impegni imposti inizi inviti lavori"
-    " liberi lanci mostri noti ordini passi pesi pianti porti pranzi presenti presti programmi racconti registri respiri"
-    " resti ricordi rifiuti ripari riposi risparmi ritiri ritorni saluti salvi sbagli scatti scarichi scherzi"
+    " liberi lanci mostri noti ordini passi pesi pianti porti pranzi presenti presti programmi racconti registri"
+    " respiri resti ricordi rifiuti ripari riposi risparmi ritiri ritorni saluti salvi sbagli scatti scarichi scherzi"
     " segnali seguiti sogni sposi stampi studi suoni superi svegli tagli termini tiri tocchi torni tratti urli"
     " usi utilizzi versi viaggi voli voti curi odi ami numeri invi ringrazi alzi legati corri"
 ) - {"corri"}
