@@ -29,14 +29,14 @@ def with_live(loaded: Loaded, settings: Config) -> Loaded:
 
     Raises `Failure` where nothing serves, or no request of it can be read any more.
     """
+    target = loaded.suite.target
+    if target is None or target.live is None:
+        return loaded
     import msgspec
 
     from watchkeeper.cli.door import Door
     from watchkeeper.engines.experiments.suite import Target
 
-    target = loaded.suite.target
-    if target is None or target.live is None:
-        return loaded
     with Door(settings) as door:
         door.flush()
         row, others = _newest(door, target.live)

@@ -200,14 +200,17 @@ def eval_writer(home: Home) -> Journal:
 
 def gates_of(chosen: dict[str, Any], suite_margin: float | None, config: Path | None, data: str | None) -> list[Gate]:
     """What the run must show; raises `ValueError` for what cannot be meant."""
-    from watchkeeper.cli.eval_sides import side
-    from watchkeeper.engines.experiments.gates import AgainstBaseline, Floor
+    gates: list[Gate] = []
+    if chosen["at_least"]:
+        from watchkeeper.engines.experiments.gates import Floor
 
-    gates: list[Gate] = [Floor.read(text) for text in chosen["at_least"]]
+        gates += [Floor.read(text) for text in chosen["at_least"]]
     margin = chosen["margin"] or suite_margin
     if chosen["against"] is not None:
-        baseline = side(chosen["against"], config, data)
-        gates.append(AgainstBaseline(baseline, chosen["require"], margin))
+        from watchkeeper.cli.eval_sides import side
+        from watchkeeper.engines.experiments.gates import AgainstBaseline
+
+        gates.append(AgainstBaseline(side(chosen["against"], config, data), chosen["require"], margin))
     elif chosen["require"] != "not-worse":
         raise ValueError("--require is about a baseline: name one with --against RUN.")
     if chosen["require"] in ("non-inferior", "equivalent") and margin is None:
@@ -288,7 +291,7 @@ async def asker_for(
         target = loaded.suite.target
         timeout_s = target.timeout_s if target else 120.0
         api = target.api if target else "openai"
-        provider = await stack.enter_async_context(provider_of(api, plan.target, key, timeout_s, plan.concurrency))
+        provider = await stack.enter_async_context(provider_of(api, plan.target, key, timeout_s))
     restraint = Restraint(
         requests_per_minute=chosen["requests_per_minute"],
         tokens_per_minute=chosen["tokens_per_minute"],

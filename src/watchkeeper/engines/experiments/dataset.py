@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -129,6 +128,8 @@ def _read_jsonl(path: Path) -> list[Item]:
 
 
 def _read_csv(path: Path) -> list[Item]:
+    import csv
+
     csv.field_size_limit(_FIELD_LIMIT)
     items = []
     with path.open(encoding="utf-8-sig", newline="") as file:

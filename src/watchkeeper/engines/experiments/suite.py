@@ -11,7 +11,6 @@ import difflib
 import inspect
 import os
 import re
-import runpy
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -177,6 +176,8 @@ def _read_yaml(path: Path) -> Any:
 
 
 def _run(path: Path) -> tuple[Any, Answerer | None]:
+    import runpy
+
     if not path.is_file():
         raise SuiteError(f"{path}: there is no such file. Name a suite that exists.")
     try:
