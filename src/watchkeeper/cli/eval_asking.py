@@ -91,19 +91,10 @@ def usd_per_token(settings: Config, model: object) -> float | None:
 def result_price(settings: Config) -> Callable[[Result], float | None]:
     """What an answer cost in US dollars, by the prices of the settings; None where they or its usage do not say."""
     from watchkeeper.compose.asking import price_of
-    from watchkeeper.kinds.ports import Completion
+    from watchkeeper.engines.experiments.results import completion_of
 
     priced = price_of(settings)
-
-    def price(result: Result) -> float | None:
-        return priced(
-            Completion(
-                output=None, calls=None, finish_reason=None, model=result.model, input_tokens=result.input_tokens,
-                output_tokens=result.output_tokens, duration_ns=result.duration_ns,
-            )
-        )  # fmt: skip
-
-    return price
+    return lambda result: priced(completion_of(result))
 
 
 def interval(estimate: Any, digits: int = 3) -> str:

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import click
 
+from watchkeeper.cli.eval_keeping import RunKeeper
 from watchkeeper.cli.eval_live import with_live
-from watchkeeper.cli.eval_options import asking_options
+from watchkeeper.cli.eval_options import asking_options, gate_options
 from watchkeeper.cli.eval_publish import publish, publish_options
 from watchkeeper.cli.eval_sources import sources_of
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from watchkeeper.config import Config
     from watchkeeper.engines.experiments.asking import Asker
     from watchkeeper.engines.experiments.gates import Gate
-    from watchkeeper.engines.experiments.results import Outcome, Result
+    from watchkeeper.engines.experiments.results import Before, Outcome, Result
+    from watchkeeper.engines.experiments.run_file import Left, RunFile
     from watchkeeper.engines.experiments.runner import Plan
     from watchkeeper.engines.experiments.suite import Loaded
     from watchkeeper.engines.recorder.capture import Capture
@@ -37,16 +39,7 @@ LINES_EVERY_S = 10.0
 @click.command()
 @click.argument("suite", type=click.Path(path_type=Path))
 @asking_options
-@click.option("--against", metavar="RUN", help="Gate against a baseline: an experiment's id, or a file of --out.")
-@click.option(
-    "--require",
-    type=click.Choice(["not-worse", "non-inferior", "equivalent", "better"]),
-    default="not-worse",
-    show_default=True,
-    help="What the verdict against the baseline must be.",
-)
-@click.option("--at-least", multiple=True, metavar="SCORE=VALUE", help="Gate on a score's mean.")
-@click.option("--margin", type=float, help="The difference that does not matter, in units of the score.")
+@gate_options
 @click.option("--stop-early", metavar="SCORE", help="End as soon as this score's verdict is known.")
 @click.option("--range", "span", type=(float, float), default=(0.0, 1.0), help="Least and most of that score [0 1].")
 @click.option("--out", type=click.Path(path_type=Path), help="Write one JSON line for each answer and its scores.")
@@ -56,8 +49,6 @@ def run(
     suite: Path,
     target: str | None,
     model: str | None,
-    concurrency: int,
-    out: Path | None,
     data: str | None,
     config: Path | None,
     as_json: bool,
@@ -65,15 +56,15 @@ def run(
 ) -> None:
     """Run SUITE, a YAML or Python file: ask every case, judge every answer, record scores and summary.
 
-    Answers are kept in the data directory. The same command again asks only what is not answered yet, so a run that was
-    stopped or killed goes on where it was; reruns (`repeats`) are never answered with one another's answers.
+    A run that was stopped or killed goes on with `watchkeeper eval resume`. Answers are kept in the data directory: the
+    same command again is another run, which asks only what is not answered yet; reruns (`repeats`) are never answered
+    with one another's answers.
 
     Exit code 0; 1 when a gate failed or every call did; 2 when the suite cannot be used; 3 when a gate could not be
     resolved; 130 when stopped by Ctrl-C, which keeps what was answered. A Python suite is a program and is run as one.
     """
     from watchkeeper.config import load
     from watchkeeper.engines.experiments.dataset import SuiteError
-    from watchkeeper.engines.experiments.results import write_results
     from watchkeeper.engines.experiments.suite import load_suite
 
     settings = load(config, data=data)
@@ -84,25 +75,30 @@ def run(
         raise Failure(str(error), "suite") from error
     if not loaded.suite.scorers:
         raise Failure(f"{suite}: has no scorers. Add some, or run: watchkeeper eval properties {suite}", "suite")
-    try:
-        outcome, told, ruled = run_suite(
-            loaded, settings, gates, (target, model), {**chosen, "concurrency": concurrency}
-        )
-    except SuiteError as error:
-        raise Failure(str(error), "suite") from error
+    conclude(run_suite(loaded, settings, gates, (target, model), chosen), loaded, chosen, as_json)
+
+
+def conclude(ran: Ran, loaded: Loaded, chosen: dict[str, Any], as_json: bool) -> NoReturn:
+    """Write and tell what came of a run, and end with its exit code."""
+    outcome, out = ran.outcome, chosen.get("out")
     if out is not None:
+        from watchkeeper.engines.experiments.results import write_results
+
         try:
-            write_results(out, outcome.results)
+            write_results(Path(out), outcome.results)
         except OSError as error:
             raise Failure(f"{out} cannot be written: {error.strerror}. The run is recorded all the same.") from error
-    publish(outcome, loaded, ruled, chosen)
-    _tell_run(outcome, told, ruled, out, as_json)
+    publish(outcome, loaded, ran.ruled, chosen)
+    _tell_run(ran, out, as_json)
+    if ran.left:
+        run = outcome.experiment.experiment_id
+        click.echo(f"What has no answer is asked by: watchkeeper eval resume {run}", err=True)
     asked = len(outcome.results)
     if outcome.ended_by == "stopped":
         raise SystemExit(STOPPED)
-    if any(each.passed is False for each in ruled) or (asked > 0 and outcome.experiment.errors == asked):
+    if any(each.passed is False for each in ran.ruled) or (asked > 0 and outcome.experiment.errors == asked):
         raise SystemExit(1)
-    raise SystemExit(UNRESOLVED if any(each.passed is None for each in ruled) else 0)
+    raise SystemExit(UNRESOLVED if any(each.passed is None for each in ran.ruled) else 0)
 
 
 def plan_of(
@@ -154,36 +150,47 @@ def plan_of(
 
 
 class Ran(NamedTuple):
-    """A run that has ended: what came of it, what was asked for it, and what its gates ruled."""
+    """A run that has ended: what came of it, what was asked for it, what its gates ruled, and whether it can go on."""
 
     outcome: Outcome
     told: Any
     ruled: list[Any]
+    left: bool = False
 
 
 def run_suite(
-    loaded: Loaded, settings: Config, gates: list[Gate], target: tuple[str | None, str | None], chosen: dict[str, Any]
+    loaded: Loaded,
+    settings: Config,
+    gates: list[Gate],
+    target: tuple[str | None, str | None],
+    chosen: dict[str, Any],
+    taken: tuple[RunFile, Left] | None = None,
 ) -> Ran:
-    """Run a suite against its target (or another URL and model) and record it; raises `Failure`."""
+    """Run a suite against its target (or another URL and model) and record it, or go on with one; raises `Failure`."""
     from watchkeeper.compose.redacting import captured
     from watchkeeper.compose.unlocking import unlock
+    from watchkeeper.engines.experiments.run_file import RunFileError
     from watchkeeper.engines.recorder.home import Home
     from watchkeeper.engines.recorder.journal import JournalFull
 
-    loaded = with_live(loaded, settings)
-    plan, key = plan_of(loaded, settings, *target, chosen["concurrency"])
-    home = Home(settings.data)
-    unlock(settings, home)
-    writer = captured(settings, home, eval_writer(home), "evals")
     try:
-        outcome, told = run_loop(_run(loaded, plan, key, settings, writer, gates, chosen))
+        loaded = with_live(loaded, settings)
+        plan, key = plan_of(loaded, settings, *target, chosen["concurrency"])
+        home = Home(settings.data)
+        unlock(settings, home)
+        writer = captured(settings, home, eval_writer(home), "evals")
+        try:
+            going = _Going(loaded, plan, key, settings, writer, chosen, target, taken)
+            outcome, told, left = run_loop(_run(going, gates))
+        finally:
+            writer.close()
     except JournalFull as error:
         raise Failure(f"{error}. Free some space and run again; what was recorded so far is kept.") from error
+    except RunFileError as error:
+        raise Failure(str(error), "run_file") from error
     except ValueError as error:
         raise Failure(str(error), "suite") from error
-    finally:
-        writer.close()
-    return Ran(outcome, told, [gate(outcome) for gate in gates])
+    return Ran(outcome, told, [gate(outcome) for gate in gates], left)
 
 
 def eval_writer(home: Home) -> Journal:
@@ -232,15 +239,20 @@ def run_loop(work: Any) -> Any:
     return uvloop.run(work)
 
 
-async def _run(
-    loaded: Loaded,
-    plan: Plan,
-    key: str | None,
-    settings: Config,
-    writer: Capture,
-    gates: list[Gate],
-    chosen: dict[str, Any],
-) -> tuple[Outcome, Any]:
+class _Going(NamedTuple):
+    """What a run goes with."""
+
+    loaded: Loaded
+    plan: Plan
+    key: str | None
+    settings: Config
+    writer: Capture
+    chosen: dict[str, Any]
+    target: tuple[str | None, str | None]
+    taken: tuple[RunFile, Left] | None
+
+
+async def _run(going: _Going, gates: list[Gate]) -> tuple[Outcome, Any, bool]:
     import signal
     import time
 
@@ -249,8 +261,8 @@ async def _run(
     from watchkeeper.compose.asking import price_of
     from watchkeeper.compose.judging import attach_judges, kin_warnings
     from watchkeeper.engines.experiments.runner import Runner
-    from watchkeeper.engines.experiments.stopping import shuffled_units, sizes_of
 
+    loaded, plan, key, settings, writer, chosen, _, taken = going
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -261,6 +273,8 @@ async def _run(
     loop.add_signal_handler(signal.SIGINT, stop)
     done = None
     if chosen["stop_early"] is not None:
+        from watchkeeper.engines.experiments.stopping import shuffled_units, sizes_of
+
         gate = next(each for each in gates if each.watches(chosen["stop_early"]))
         done = gate.early(chosen["stop_early"], sizes_of(plan.cases, plan.repeats), chosen["span"])
         plan = msgspec.structs.replace(plan, cases=shuffled_units(plan.cases, plan.suite))
@@ -268,10 +282,34 @@ async def _run(
         for warning in kin_warnings(plan):
             click.echo(warning, err=True)
         plan = await attach_judges(plan, stack)
+        before = None if taken is None else taken[1].before
+        if before is not None:
+            same_judges(plan, before)
         ask = await asker_for(stack, loaded, plan, key, settings, chosen)
-        progress = _Progress(stack, plan, ask)
-        runner = Runner(plan, ask, writer.append, time.time_ns, progress=progress, price=price_of(settings), done=done)
-        return await runner.run(stopping), ask.told
+        kept = RunKeeper(ask)
+        runner = Runner(
+            plan, ask, writer.append, time.time_ns, progress=_Progress(stack, plan, ask, before),
+            price=price_of(settings), done=done, keep=kept, records=writer.append_all, before=before,
+        )  # fmt: skip
+        stack.callback(kept.close)
+        if taken is None:
+            kept.begin(loaded, settings, going.target, chosen, runner.experiment)
+        else:
+            kept.again(taken, runner.experiment)
+        outcome = await runner.run(stopping)
+        return outcome, ask.told, kept.ended(outcome)
+
+
+def same_judges(plan: Plan, before: Before) -> None:
+    """Raise `ValueError` where answers were judged by other scorers than those that would judge the rest."""
+    now = {(each.scorer.header.id, each.scorer.header.version, each.parameters) for each in plan.judges}
+    for result in before.results:
+        for score in result.scores:
+            if (score.scorer, score.version, score.parameters) not in now:
+                raise ValueError(
+                    f"The run was judged by {score.scorer} {score.version}, which is another one now, and one run has "
+                    "one measure. Run the suite anew: its answers are kept."
+                )
 
 
 async def asker_for(
@@ -312,8 +350,9 @@ async def asker_for(
 class _Progress:
     """A bar on a terminal, a line now and then elsewhere, both on standard error."""
 
-    def __init__(self, stack: AsyncExitStack, plan: Plan, ask: Asker) -> None:
-        self._ask, self._all, self._came, self._errors = ask, len(plan.cases) * plan.repeats, 0, 0
+    def __init__(self, stack: AsyncExitStack, plan: Plan, ask: Asker, before: Before | None = None) -> None:
+        self._ask, self._all, self._errors = ask, len(plan.cases) * plan.repeats, 0
+        self._came = 0 if before is None else sum(result.error is None for result in before.results)
         self._bar: Callable[[], object] | None = None
         self._said_s = 0.0
         if sys.stderr.isatty():
@@ -322,7 +361,7 @@ class _Progress:
 
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
-            task = bar.add_task(plan.suite, total=self._all)
+            task = bar.add_task(plan.suite, total=self._all, completed=self._came)
             self._bar = lambda: bar.advance(task)
 
     def __call__(self, result: Result) -> None:
@@ -344,10 +383,11 @@ class _Progress:
             )
 
 
-def _tell_run(outcome: Outcome, told: Any, ruled: list[Any], out: Path | None, as_json: bool) -> None:
+def _tell_run(ran: Ran, out: Path | str | None, as_json: bool) -> None:
     from watchkeeper.engines.experiments.missing import bounds_of
     from watchkeeper.engines.experiments.missing import told as bounds_told
 
+    outcome, told, ruled, left = ran
     experiment = outcome.experiment
     if as_json:
         from watchkeeper.queries.registry import as_plain
@@ -364,6 +404,7 @@ def _tell_run(outcome: Outcome, told: Any, ruled: list[Any], out: Path | None, a
                 "bounds": as_plain(bounds_of(outcome)),
                 "asked": as_plain(told),
                 "gates": as_plain(ruled),
+                "resumable": left,
                 "out": None if out is None else str(out),
             }
         )

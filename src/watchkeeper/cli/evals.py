@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "power": ("eval_tables", "power"),
     "prompt": ("eval_prompt", "prompt"),
     "properties": ("eval_properties", "properties"),
+    "resume": ("eval_resume", "resume"),
     "run": ("eval_run", "run"),
     "status": ("eval_status", "status"),
     "stress": ("eval_stress", "stress"),

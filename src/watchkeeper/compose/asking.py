@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from watchkeeper.config import Config
 from watchkeeper.engines.experiments.asking import Asker, Restraint
+from watchkeeper.engines.experiments.run_file import forget_runs
 from watchkeeper.kinds.ports import AnswerCache, Completion, ModelProvider
 from watchkeeper.records.span import Usage
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Api = Literal["openai", "responses", "anthropic"]
 ANSWERS = Path("evals") / "answers.sqlite"
 """Where answers are kept, below the data directory."""
+RUNS = Path("evals") / "runs"
+"""Where runs are kept that can go on."""
 
 
 def provider_of(
@@ -50,10 +53,11 @@ def keeps_answers(config: Config) -> bool:
 
 
 def forget_answers(data: Path) -> int:
-    """Take away all kept answers of a data directory; says how many there were.
+    """Take away all kept answers of a data directory, and the runs that could go on; says how many answers there were.
 
     Whose words an answer repeats is not known, so whoever is erased takes all of them along: they can be asked again.
     """
+    forget_runs(data / RUNS)
     if not (data / ANSWERS).exists():
         return 0
     kept = cache_of(data)

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from watchkeeper.engines.experiments.dataset import SuiteError
+from watchkeeper.kinds.ports import Completion
 from watchkeeper.records.experiment import Experiment
 from watchkeeper.records.record import Record, as_json
 from watchkeeper.records.score import Score
@@ -39,6 +40,13 @@ class Result(Record):
 
 
 EndedBy = Literal["all", "stopped", "cap", "verdict"]
+
+
+class Before(Record):
+    """What a run has come to before it goes on: its record, and its results; calls that failed are asked again."""
+
+    experiment: Experiment
+    results: tuple[Result, ...] = ()
 
 
 class Outcome(Record):
@@ -87,3 +95,16 @@ def read_results(path: Path) -> list[Result]:
     if not found:
         raise SuiteError(f"{path}: holds no results. Name a file that 'eval run --out' wrote.")
     return found
+
+
+def completion_of(result: Result) -> Completion:
+    """What was answered, as far as its price goes."""
+    return Completion(
+        output=None,
+        calls=None,
+        finish_reason=None,
+        model=result.model,
+        input_tokens=result.input_tokens,
+        output_tokens=result.output_tokens,
+        duration_ns=result.duration_ns,
+    )

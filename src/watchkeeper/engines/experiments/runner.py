@@ -17,7 +17,7 @@ import msgspec
 
 from watchkeeper.analysis import intervals
 from watchkeeper.engines.experiments.asking import CapReached, draws
-from watchkeeper.engines.experiments.results import EndedBy, Outcome, Result
+from watchkeeper.engines.experiments.results import Before, EndedBy, Outcome, Result, completion_of
 from watchkeeper.engines.experiments.stopping import InOrder
 from watchkeeper.kinds.ports import Completion, ModelProvider
 from watchkeeper.kinds.scorer import Mark, Scorer, Subject
@@ -31,6 +31,7 @@ from watchkeeper.records.score import Score
 
 MAX_CONCURRENCY = 256
 _KEPT_OUTPUT = 500
+_AT_ONCE = 500
 Asked = Callable[[str, Mapping[str, object], str], Awaitable[Completion]]
 
 
@@ -74,7 +75,9 @@ class Runner:
     """Runs one plan. `record` keeps each record; `progress` is told of each result; `price` says what a call cost.
 
     `provider` is asked as it is, or through an `Asker` with its cache, pace, retries and cap. `done` is told of each
-    result as well, in the order of the plan, and says why the run may end early, None while it may not.
+    result as well, in the order of the plan, and says why the run may end early, None while it may not. `keep` is given
+    each result before its scores are recorded; `records` keeps several records at once. `before` is what the same run
+    has come to already: it goes on as another revision, and asks what has no answer yet.
     """
 
     def __init__(
@@ -87,8 +90,12 @@ class Runner:
         progress: Callable[[Result], object] | None = None,
         price: Callable[[Completion], float | None] | None = None,
         done: Callable[[Result], str | None] | None = None,
+        keep: Callable[[Result], object] | None = None,
+        records: Callable[[Sequence[Record]], object] | None = None,
+        before: Before | None = None,
     ) -> None:
         self._plan = plan
+        self._keep, self._before = keep, before
         # Whoever can be called is asked by draws, as an `Asker` is.
         self._ask: Asked | None = provider if callable(provider) else None
         self._provider = provider
@@ -100,13 +107,17 @@ class Runner:
         number = draws()
         self._draws = tuple(number(case.messages) for case in plan.cases)
         self._record = record
+        self._records = records or (lambda several: [record(each) for each in several])
         self._clock_ns = clock_ns
         self._progress = progress
         self._price = price
         self._results: dict[tuple[int, int], Result] = {}
         self._costs: list[float | None] = []
-        started = clock_ns()
-        self._experiment = Experiment(
+        self.experiment = self._begun() if before is None else _again(before.experiment)
+
+    def _begun(self) -> Experiment:
+        plan, started = self._plan, self._clock_ns()
+        return Experiment(
             experiment_id=new_id("exp", started),
             suite=plan.suite,
             target=plan.target,
@@ -119,15 +130,17 @@ class Runner:
         """Run the plan to its end, or until `stopping` is set or this task is cancelled; then keep what there is."""
         plan = self._plan
         self._record(plan.manifest)
-        for case in plan.cases:
-            self._record(case)
-        self._record(self._experiment)
-        work = iter(self._places)
+        for start in range(0, len(plan.cases), _AT_ONCE):
+            self._records(plan.cases[start : start + _AT_ONCE])
+        self._record(self.experiment)
+        if self._before is not None:
+            self._take_up(self._before.results)
+        work = iter([place for place in self._places if place not in self._results])
         width = max(1, min(plan.concurrency, MAX_CONCURRENCY))
         workers = [asyncio.create_task(self._work(work)) for _ in range(width)]
         stop = asyncio.create_task((stopping or asyncio.Event()).wait())
+        ended = asyncio.ensure_future(asyncio.gather(*workers))
         try:
-            ended = asyncio.ensure_future(asyncio.gather(*workers))
             waiting: list[asyncio.Future[Any]] = [ended, stop]
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
@@ -137,9 +150,25 @@ class Runner:
         finally:
             for task in (*workers, stop):
                 task.cancel()
-            await asyncio.gather(*workers, stop, return_exceptions=True)
+            await asyncio.gather(*workers, stop, ended, return_exceptions=True)
             outcome = self._finish()
         return outcome
+
+    def _take_up(self, results: Sequence[Result]) -> None:
+        """Count what was answered before; the last of it may have died between its file and the record."""
+        if results:
+            self._records(results[-1].scores)
+        index = {case.case_id: number for number, case in enumerate(self._plan.cases)}
+        for result in results:
+            if result.error is None and result.case_id in index:
+                self._results[index[result.case_id], result.repeat] = result
+                if self._price is not None:
+                    self._costs.append(self._price(completion_of(result)))
+        for place in self._places:
+            known = self._results.get(place)
+            if known is not None and self._done is not None and (why := self._done(place, known)) is not None:
+                self._end("verdict", why)
+                return
 
     async def _work(self, work: Any) -> None:
         for index, repeat in work:
@@ -151,8 +180,9 @@ class Runner:
                 self._end("cap", str(reached))
                 return
             self._results[index, repeat] = result
-            for score in result.scores:
-                self._record(score)
+            if self._keep is not None:
+                self._keep(result)
+            self._records(result.scores)
             if self._progress is not None:
                 self._progress(result)
             if self._done is not None and (why := self._done((index, repeat), result)) is not None:
@@ -173,7 +203,7 @@ class Runner:
         if self._price is not None:
             self._costs.append(self._price(answer))
         result = Result(
-            experiment_id=self._experiment.experiment_id,
+            experiment_id=self.experiment.experiment_id,
             suite=self._plan.suite,
             case_id=case.case_id,
             repeat=repeat,
@@ -216,7 +246,7 @@ class Runner:
         noted["repeat"] = result.repeat
         scores = tuple(
             Score(
-                score_id=new_id("scr", now),
+                score_id=_score_id(result, number, place),
                 subject_kind="case",
                 subject_id=result.case_id,
                 name=_renamed(judge, mark.name),
@@ -232,8 +262,8 @@ class Runner:
                 experiment_id=result.experiment_id,
                 attributes=noted,
             )
-            for judge, marks in judged
-            for mark in marks
+            for number, (judge, marks) in enumerate(judged)
+            for place, mark in enumerate(marks)
         )
         return msgspec.structs.replace(result, scores=scores)
 
@@ -241,13 +271,13 @@ class Runner:
         results = tuple(self._results[key] for key in sorted(self._results))
         planned = len(self._plan.cases) * self._plan.repeats
         experiment = msgspec.structs.replace(
-            self._experiment,
+            self.experiment,
             end_ns=self._clock_ns(),
             errors=sum(result.error is not None for result in results),
             summary=summarise(results),
             spent_usd=_total(self._costs),
             compositions=dict(Counter(r.composition for r in results if r.composition is not None)),
-            revision=1,
+            revision=self.experiment.revision + 1,
         )
         self._record(experiment)
         return Outcome(
@@ -312,6 +342,19 @@ def _renamed(judge: Judge, name: str) -> str:
     if judge.name is None:
         return name
     return judge.name + name.removeprefix(judge.scorer.header.id) if name.startswith(judge.scorer.header.id) else name
+
+
+def _score_id(result: Result, judge: int, mark: int) -> str:
+    """An id that is the same whenever this judgment is given again, so that it becomes a revision and no second one."""
+    named = f"{result.experiment_id}\0{result.case_id}\0{result.repeat}\0{judge}\0{mark}"
+    return f"scr_{result.experiment_id[4:16]}{digest(named.encode('utf-8', 'replace'))[:16]}"
+
+
+def _again(experiment: Experiment) -> Experiment:
+    """An experiment that goes on: not ended, in its next revision."""
+    return msgspec.structs.replace(
+        experiment, end_ns=None, errors=0, summary={}, spent_usd=None, compositions={}, revision=experiment.revision + 1
+    )
 
 
 def _total(costs: Sequence[float | None]) -> float | None:

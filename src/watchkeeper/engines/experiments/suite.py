@@ -141,7 +141,7 @@ _KINDS: dict[str, type[msgspec.Struct]] = {
 def load_suite(path: Path, sources: Sources = NO_SOURCES) -> Loaded:
     """Read a suite and its cases; raises `SuiteError`."""
     if path.suffix == ".py":
-        raw, answer = _run(path)
+        raw, answer = run_program(path)
     elif path.suffix in (".yaml", ".yml"):
         raw, answer = _read_yaml(path), None
     else:
@@ -175,7 +175,8 @@ def _read_yaml(path: Path) -> Any:
         raise SuiteError(f"{path}: is not valid YAML: {error}. Mend that line.") from error
 
 
-def _run(path: Path) -> tuple[Any, Answerer | None]:
+def run_program(path: Path) -> tuple[Any, Answerer | None]:
+    """What a Python suite sets: `suite`, and its own `target` where it has one; raises `SuiteError`."""
     import runpy
 
     if not path.is_file():
