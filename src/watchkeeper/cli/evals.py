@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "behaviour": ("eval_behaviour", "behaviour"),
     "comment": ("eval_publish", "comment"),
     "formats": ("eval_formats", "formats"),
+    "gate": ("eval_gate", "gate"),
     "locales": ("eval_locales", "locales"),
     "map": ("eval_map", "map_"),
     "migrate": ("eval_migrate", "migrate"),

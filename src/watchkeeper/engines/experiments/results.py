@@ -65,6 +65,33 @@ class Outcome(Record):
     why: str | None = None
 
 
+def outcome_of(experiment: Experiment, scores: Iterable[Score]) -> Outcome:
+    """A run that has ended, as far as its recorded scores tell: what was said is cut, and usage is not there."""
+    by: dict[tuple[str, int], list[Score]] = {}
+    for score in scores:
+        repeat = int(str(score.attributes.get("repeat", 0)))  # the index keeps the values of attributes as text
+        by.setdefault((score.subject_id, repeat), []).append(score)
+    results = tuple(_recorded(experiment, *key, each) for key, each in sorted(by.items()))
+    planned = experiment.cases * (1 + max((repeat for _, repeat in by), default=0))
+    return Outcome(experiment=experiment, results=results, planned=planned, stopped=len(results) < planned)
+
+
+def _recorded(experiment: Experiment, case_id: str, repeat: int, scores: list[Score]) -> Result:
+    noted = {name: str(value) for name, value in scores[0].attributes.items() if value is not None}
+    return Result(
+        experiment_id=experiment.experiment_id,
+        suite=experiment.suite,
+        case_id=case_id,
+        repeat=repeat,
+        cluster=noted.get("cluster"),
+        margin=float(noted["margin"]) if "margin" in noted else None,
+        output=noted.get("output"),
+        model=noted.get("model"),
+        error=noted.get("error"),
+        scores=tuple(scores),
+    )
+
+
 def write_results(path: Path, results: Iterable[Result]) -> None:
     """Write one JSON line for each result, whole or not at all."""
     draft = path.with_name(path.name + ".new")

@@ -138,8 +138,8 @@ _KINDS: dict[str, type[msgspec.Struct]] = {
 }
 
 
-def load_suite(path: Path, sources: Sources = NO_SOURCES) -> Loaded:
-    """Read a suite and its cases; raises `SuiteError`."""
+def read_suite(path: Path) -> tuple[Suite, Answerer | None]:
+    """Read a suite without its cases; raises `SuiteError`."""
     if path.suffix == ".py":
         raw, answer = run_program(path)
     elif path.suffix in (".yaml", ".yml"):
@@ -150,6 +150,12 @@ def load_suite(path: Path, sources: Sources = NO_SOURCES) -> Loaded:
         )
     suite = raw if isinstance(raw, Suite) else _convert(raw, path)
     _check(suite, path, answer)
+    return suite, answer
+
+
+def load_suite(path: Path, sources: Sources = NO_SOURCES) -> Loaded:
+    """Read a suite and its cases; raises `SuiteError`."""
+    suite, answer = read_suite(path)
     items = list(suite.cases)
     if suite.dataset is not None:
         items += read_dataset(path.parent / suite.dataset, sources.parquet)
