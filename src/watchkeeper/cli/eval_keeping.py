@@ -30,7 +30,7 @@ class RunKeeper:
         from watchkeeper.compose.asking import RUNS, keeps_answers
         from watchkeeper.engines.experiments.run_file import RunFile
 
-        if chosen["no_cache"] or not keeps_answers(settings):
+        if chosen["no_cache"] or not chosen.get("resumable", True) or not keeps_answers(settings):
             return
         begun = _begun(loaded, settings, target, chosen, experiment)
         self._file = RunFile.begin(settings.data / RUNS, begun, loaded.cases)

@@ -6,6 +6,8 @@ fails where a score is below its bar, and one for each gate:
     pytest evals/ --eval-against baseline.jsonl --eval-require not-worse
 
 The suite is run once, when the first of its tests runs; answers are kept and asked for only once, as by the command.
+
+The fixture `watchkeeper_eval` runs a suite, or some of its cases, inside a test that asserts on its verdicts.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from watchkeeper.cli.pytest_fixture import Evals
     from watchkeeper.records.sheet import Line, Ruling, Sheet
 
 SUFFIX = ".eval.yaml"
@@ -33,6 +36,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--eval-margin", type=float, help="the difference that does not matter")
     group.addoption("--eval-cap-usd", type=float, help="stop before more than this could be spent")
     group.addoption("--eval-data", metavar="DIR", help="the data directory (./.watchkeeper)")
+
+
+@pytest.fixture
+def watchkeeper_eval(request: pytest.FixtureRequest) -> Evals:
+    """Run a suite, or some of its cases, and assert on its scores and verdicts.
+
+    `run = watchkeeper_eval("desk.yaml")` gives means with intervals (`run["exact"].low`), verdicts that are true where
+    they passed (`run.at_least("exact", 0.8)`, `run.against("before.jsonl")`) and single cases (`run.case("3").passed`).
+    """
+    from watchkeeper.cli.pytest_fixture import Evals
+
+    names = ("target", "model", "cap_usd", "data")
+    return Evals(request.path, {name: request.config.getoption(f"eval_{name}") for name in names})
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -93,20 +109,14 @@ class EvalFile(pytest.File):
 
     def _run(self) -> Sheet:
         from watchkeeper.cli.eval_run import run_suite
+        from watchkeeper.cli.pytest_fixture import CHOSEN, sheet_of_run
         from watchkeeper.config import load
-        from watchkeeper.engines.experiments.sheets import sheet_of
-        from watchkeeper.records.sheet import Ruling
 
         option = self.config.getoption
-        chosen = {
-            "concurrency": 8, "requests_per_minute": None, "tokens_per_minute": None, "retries": 2, "no_cache": False,
-            "cap_usd": option("eval_cap_usd"), "stop_early": None, "span": (0.0, 1.0),
-        }  # fmt: skip
+        chosen = {**CHOSEN, "cap_usd": option("eval_cap_usd")}
         settings = load(None, data=option("eval_data"))
         target = option("eval_target"), option("eval_model")
-        ran = run_suite(self._loaded, settings, self._gates(), target, chosen)
-        rulings = [Ruling(gate=each.gate, passed=each.passed, sentence=each.sentence) for each in ran.ruled]
-        return sheet_of(ran.outcome, str(self.path), self._loaded.cases, self._loaded.suite.bars, rulings)
+        return sheet_of_run(run_suite(self._loaded, settings, self._gates(), target, chosen), self._loaded)
 
 
 class EvalCase(pytest.Item):

@@ -138,24 +138,35 @@ _KINDS: dict[str, type[msgspec.Struct]] = {
 }
 
 
-def read_suite(path: Path) -> tuple[Suite, Answerer | None]:
-    """Read a suite without its cases; raises `SuiteError`."""
+def read_suite(path: Path, answer: Answerer | None = None) -> tuple[Suite, Answerer | None]:
+    """Read a suite without its cases; raises `SuiteError`. `answer` takes the place of its own function."""
     if path.suffix == ".py":
-        raw, answer = run_program(path)
+        raw, own = run_program(path)
     elif path.suffix in (".yaml", ".yml"):
-        raw, answer = _read_yaml(path), None
+        raw, own = _read_yaml(path), None
     else:
         raise SuiteError(
             f"{path}: a suite is a .yaml or a .py file, and this is {path.suffix or 'neither'}. Rename it."
         )
+    answer = answer or own
+    return suite_of(raw, path, answer), answer
+
+
+def suite_of(raw: Any, path: Path, answer: Answerer | None = None) -> Suite:
+    """A suite from what a file or a program says; raises `SuiteError`, which names `path`."""
     suite = raw if isinstance(raw, Suite) else _convert(raw, path)
     _check(suite, path, answer)
-    return suite, answer
+    return suite
 
 
-def load_suite(path: Path, sources: Sources = NO_SOURCES) -> Loaded:
-    """Read a suite and its cases; raises `SuiteError`."""
-    suite, answer = read_suite(path)
+def load_suite(path: Path, sources: Sources = NO_SOURCES, answer: Answerer | None = None) -> Loaded:
+    """Read a suite and its cases; raises `SuiteError`. `answer` takes the place of its own function."""
+    suite, answer = read_suite(path, answer)
+    return with_cases(suite, path, answer, sources)
+
+
+def with_cases(suite: Suite, path: Path, answer: Answerer | None = None, sources: Sources = NO_SOURCES) -> Loaded:
+    """A suite that was read at `path`, with its cases; raises `SuiteError`."""
     items = list(suite.cases)
     if suite.dataset is not None:
         items += read_dataset(path.parent / suite.dataset, sources.parquet)
