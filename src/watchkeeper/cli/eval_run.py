@@ -73,9 +73,18 @@ def run(
         gates = gates_of(chosen, loaded.suite.margin, config, data)
     except (SuiteError, ValueError) as error:
         raise Failure(str(error), "suite") from error
-    if not loaded.suite.scorers:
-        raise Failure(f"{suite}: has no scorers. Add some, or run: watchkeeper eval properties {suite}", "suite")
+    require_scorers(loaded)
     conclude(run_suite(loaded, settings, gates, (target, model), chosen), loaded, chosen, as_json)
+
+
+def require_scorers(loaded: Loaded) -> None:
+    """Raise `Failure` for a suite that nothing scores: one that states properties alone."""
+    if not loaded.suite.scorers:
+        raise Failure(
+            f"{loaded.path}: has `properties` and no `scorers`, and this needs scores. Add scorers, or look for "
+            f"violations: watchkeeper eval properties {loaded.path}",
+            "suite",
+        )
 
 
 def conclude(ran: Ran, loaded: Loaded, chosen: dict[str, Any], as_json: bool) -> NoReturn:
@@ -341,7 +350,12 @@ async def asker_for(
     if keeps and not keeps_answers(settings):
         click.echo("No answers are kept, for the record is encrypted: a run that is killed starts over.", err=True)
         keeps = False
-    cache = cache_of(settings.data) if keeps else None
+    cache = None
+    if keeps:
+        from watchkeeper.engines.recorder.home import Home
+
+        Home(settings.data)  # the answers lie in a data directory, whoever comes first
+        cache = cache_of(settings.data)
     if cache is not None:
         stack.callback(cache.close)
     return asker_of(settings, provider, plan.target, restraint=restraint, cache=cache)

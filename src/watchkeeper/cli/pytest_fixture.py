@@ -144,6 +144,7 @@ class Evals:
     def _loaded(self, suite: Any, answer: Any, repeats: int | None) -> Loaded:
         import msgspec
 
+        from watchkeeper.cli.eval_run import require_scorers
         from watchkeeper.cli.eval_sources import sources_of
         from watchkeeper.engines.experiments.suite import load_suite, suite_of, with_cases
 
@@ -152,8 +153,7 @@ class Evals:
             loaded = load_suite(Path(self._placed(str(suite))), sources, answer)
         else:
             loaded = with_cases(suite_of(suite, self._path, answer), self._path, answer, sources)
-        if not loaded.suite.scorers:
-            raise ValueError(f"{loaded.path}: has no scorers, so nothing can be said of its answers. Add some.")
+        require_scorers(loaded)
         if repeats is None:
             return loaded
         return msgspec.structs.replace(loaded, suite=msgspec.structs.replace(loaded.suite, repeats=repeats))

@@ -68,10 +68,19 @@ class EvalFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         """One test for each case and rerun, and one for each gate."""
+        import click
+
+        from watchkeeper.cli.eval_run import require_scorers
         from watchkeeper.cli.eval_sources import sources_of
+        from watchkeeper.engines.experiments.dataset import SuiteError
         from watchkeeper.engines.experiments.suite import load_suite
 
-        self._loaded = load_suite(self.path, sources_of(None, self.config.getoption("eval_data")))
+        try:
+            self._loaded = load_suite(self.path, sources_of(None, self.config.getoption("eval_data")))
+            require_scorers(self._loaded)
+            gates = len(self._gates())
+        except (SuiteError, ValueError, click.ClickException) as error:
+            raise self.CollectError(str(error)) from error
         names = [
             case.case_id if repeat == 0 else f"{case.case_id} (rerun {repeat})"
             for case in self._loaded.cases
@@ -79,7 +88,7 @@ class EvalFile(pytest.File):
         ]
         for name in names:
             yield EvalCase.from_parent(self, name=name)
-        for place in range(len(self._gates())):
+        for place in range(gates):
             yield EvalGate.from_parent(self, name=f"gate {place + 1}", place=place)
 
     def sheet(self) -> Sheet:

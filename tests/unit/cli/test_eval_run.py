@@ -203,3 +203,44 @@ def test_a_run_that_was_killed_is_taken_up_where_it_was(tmp_path: Path) -> None:
         told = json.loads(done.stdout)
         assert told["answered"] == 400 and told["asked"]["kept"] >= before - 2
         assert len(lab.calls) <= 400 + 2
+
+
+def unscored(folder: Path, url: str) -> Path:
+    suite = asked(folder, url, 4, properties=[{"name": "short", "holds": "at_most", "words": 9}])
+    suite.write_text(yaml.safe_dump({k: v for k, v in yaml.safe_load(suite.read_text()).items() if k != "scorers"}))
+    (folder / "prompt.txt").write_text("Be short. Be kind.")
+    return suite
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("run", "SUITE"), 2, "watchkeeper eval properties SUITE"),
+        (("prompt", "profile", "SUITE"), 2, "watchkeeper eval properties SUITE"),
+        (("prompt", "trim", "SUITE", "--out", "OUT"), 2, "watchkeeper eval properties SUITE"),
+        (("prompt", "gate", "PROMPT", "PROMPT", "--suite", "SUITE"), 2, "watchkeeper eval properties SUITE"),
+        (("formats", "SUITE", "--margin", "0.1"), 2, "watchkeeper eval properties SUITE"),
+        (("stress", "SUITE"), 2, "needs a scorer"),
+        (("gate", "SUITE", "--at-least", "exact=1"), 2, "no finished run of 'ship'"),
+        (("migrate", "SUITE", "--to-prompt", "PROMPT", "--margin", "0.9"), 0, "failed calls"),
+        (("properties", "SUITE"), 3, "short"),
+    ],
+)
+def test_a_suite_with_properties_and_no_scorers_has_a_clear_outcome_everywhere(
+    tmp_path: Path, words: tuple[str, ...], code: int, says: str
+) -> None:
+    with LabServer(CALM) as lab:
+        suite = unscored(tmp_path, lab.base_url)
+        run(tmp_path, "str(number)", count=1)
+        places = {"SUITE": str(suite), "PROMPT": str(tmp_path / "prompt.txt"), "OUT": str(tmp_path / "out.txt")}
+        done = wk(tmp_path, "eval", *(places.get(word, word) for word in words))
+    assert done.exit_code == code, done.output
+    assert says.replace("SUITE", str(suite)) in done.output
+
+
+@pytest.mark.parametrize("first", ["properties", "mutants"])
+def test_whichever_eval_comes_first_makes_the_data_directory(tmp_path: Path, first: str) -> None:
+    with LabServer(CALM) as lab:
+        suite = unscored(tmp_path, lab.base_url)
+        assert wk(tmp_path, "eval", first, str(suite)).exit_code in (0, 1, 3)
+        assert wk(tmp_path, "eval", "run", str(asked(tmp_path, lab.base_url, 2))).exit_code == 0

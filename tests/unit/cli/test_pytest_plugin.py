@@ -118,7 +118,7 @@ def test_mistakes_are_told(watchkeeper_eval):
         watchkeeper_eval(SUITE, answer=right, concurency=3)
     with pytest.raises(ValueError, match="did you mean `cases`"):
         watchkeeper_eval({**SUITE, "casses": []}, answer=right)
-    with pytest.raises(ValueError, match="has no scorers"):
+    with pytest.raises(Exception, match="no `scorers`"):
         broken = {"name": "x", "cases": SUITE["cases"], "properties": [{"name": "p", "holds": "at_most", "words": 3}]}
         watchkeeper_eval(broken, answer=right)
 
@@ -158,3 +158,22 @@ def test_an_async_test_is_told_to_be_a_plain_one(pytester: pytest.Pytester) -> N
     done = run(pytester, "test_own.py")
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(["*call it in a plain test, not in an async one*"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"scorers": [], "properties": [{"name": "p", "holds": "at_most", "words": 3}]}, "no `scorers`"),
+        ({"casse": []}, "did you mean `cases`"),
+        ({"cases": []}, "the suite has no cases"),
+    ],
+)
+def test_a_suite_that_cannot_be_used_is_one_sentence(
+    pytester: pytest.Pytester, suite: Path, change: dict[str, object], says: str
+) -> None:
+    suite.write_text(yaml.safe_dump(yaml.safe_load(suite.read_text()) | change))
+    done = run(pytester)
+    done.assert_outcomes(errors=1)
+    said = done.stdout.str()
+    assert says in said and "Traceback" not in said and "suite.py" not in said
