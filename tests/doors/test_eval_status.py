@@ -92,7 +92,10 @@ def test_a_deployment_is_gated_by_scores_about_what_serves_alone(tmp_path: Path)
         code, told = wk(watch, *words, "--serving")
         assert (code, told["passed"], told["serving"]["state"]) == (1, False, "stale")  # type: ignore[index]
         assert [each["gate"] for each in told["gates"]] == ["tested what serves"]  # type: ignore[attr-defined]
-        assert told["run"] == [f"watchkeeper eval run {path}", f"watchkeeper eval gate {path} --serving"]
+        assert told["run"] == [
+            f"watchkeeper eval run {path}",
+            f"watchkeeper eval gate {path} --serving --agent harbour --at-least exact=0.8",
+        ]
         assert wk(watch, "eval", "run", str(path))[0] == 0
         assert wk(watch, *words, "--serving", "--since", "1h")[0] == 1  # the old prompt answered in that hour, too
 

@@ -181,13 +181,29 @@ def _passed(ruled: list[Ruled]) -> bool | None:
 
 
 def _commands(asked: _Asked, row: dict[str, Any], agent: str | None) -> list[str]:
-    """What to run for scores that are about what serves."""
-    path = asked.path or "SUITE"
-    again = [f"watchkeeper eval run {path}", f"watchkeeper eval gate {path} --serving"]
+    """What to run for scores that are about what serves, and this gate again."""
+    import shlex
+
+    path = shlex.quote(str(asked.path)) if asked.path else "SUITE"
+    again = [f"watchkeeper eval run {path}", _this_again(path)]
     if asked.live:
         return again
     named = f"agent: {agent or 'NAME'}"
     return [f"in {asked.path or 'the suite ' + row['suite']}: target: {{live: {{{named}}}}}", *again]
+
+
+def _this_again(path: str) -> str:
+    """This command with its options, of the suite."""
+    import shlex
+
+    params = dict(click.get_current_context().params)
+    words = [] if params["serving"] is None else ["--serving", *([params["serving"]] if params["serving"] else [])]
+    for name in ("since", "agent", "service", "against", "require", "margin"):
+        given = click.get_current_context().get_parameter_source(name)
+        if given is not None and given.name == "COMMANDLINE":
+            words += [f"--{name}", str(params[name])]
+    words += [word for each in params["at_least"] for word in ("--at-least", each)]
+    return f"watchkeeper eval gate {path} {shlex.join(words)}"
 
 
 def _tell(row: dict[str, Any], ruled: list[Ruled], differs: list[dict[str, Any]], run_this: list[str]) -> None:

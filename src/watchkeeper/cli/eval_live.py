@@ -131,7 +131,7 @@ def _tell(row: dict[str, Any], others: int, replaced: int) -> None:
         f"{last:%Y-%m-%d %H:%M:%S} UTC"
     )
     if others:
-        said += f"; {others} others answered before, see: watchkeeper ask serving"
+        said += f"; {others} other{'s'[: others > 1]} answered before, see: watchkeeper ask serving"
     if replaced:
         said += f"; its system prompt replaces that of {replaced} cases"
     click.echo(said + ".", err=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from watchkeeper.engines.experiments.results import Before, Outcome, Result
     from watchkeeper.engines.experiments.run_file import Left, RunFile
     from watchkeeper.engines.experiments.runner import Plan
-    from watchkeeper.engines.experiments.suite import Loaded
+    from watchkeeper.engines.experiments.suite import Loaded, Target
     from watchkeeper.engines.recorder.capture import Capture
     from watchkeeper.engines.recorder.home import Home
     from watchkeeper.engines.recorder.journal import Journal
@@ -149,13 +149,18 @@ def plan_of(
         target=said,
         cases=loaded.cases,
         judges=judges,
-        manifest=composition(said, parameters, loaded.cases, time.time_ns()),
+        manifest=composition(_through(said, target), parameters, loaded.cases, time.time_ns()),
         parameters=parameters,
         repeats=suite.repeats,
         concurrency=concurrency,
         margin=suite.margin,
     )
     return plan, key
+
+
+def _through(url: str, target: Target | None) -> str:
+    """Whom a suite asks, and through which interface where that is not the usual one: its answers are others."""
+    return url if target is None or target.api == "openai" else f"{url} as {target.api}"
 
 
 class Ran(NamedTuple):
@@ -358,7 +363,8 @@ async def asker_for(
         cache = cache_of(settings.data)
     if cache is not None:
         stack.callback(cache.close)
-    return asker_of(settings, provider, plan.target, restraint=restraint, cache=cache)
+    named = plan.target if own else _through(plan.target, loaded.suite.target)
+    return asker_of(settings, provider, named, restraint=restraint, cache=cache)
 
 
 class _Progress:
@@ -448,3 +454,8 @@ def _tell_run(ran: Ran, out: Path | str | None, as_json: bool) -> None:
     failed = next((result.error for result in outcome.results if result.error is not None), None)
     if failed is not None:
         click.echo(f"The first failure: {failed}", err=True)
+    unjudged = next(
+        (s for r in outcome.results if r.error is None for s in r.scores if s.value is s.label is None), None
+    )
+    if unjudged is not None:
+        click.echo(f"The first judgment without a value, {unjudged.name}: {unjudged.explanation}", err=True)

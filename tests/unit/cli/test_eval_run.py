@@ -140,6 +140,15 @@ def test_the_same_command_again_asks_only_what_is_not_answered(tmp_path: Path) -
         assert len(lab.calls) == 40
 
 
+def test_an_answer_through_one_interface_is_not_kept_for_another(tmp_path: Path) -> None:
+    with LabServer(CALM) as lab:
+        for number, api in enumerate(("openai", "responses", "anthropic"), 1):
+            suite = asked(tmp_path, lab.base_url, 3)
+            suite.write_text(suite.read_text().replace("model: lab-small", f"model: lab-small\n  api: {api}"))
+            told = json.loads(wk(tmp_path, "eval", "run", str(suite), "--json").stdout)
+            assert told["asked"]["kept"] == 0 and told["errors"] == 0 and len(lab.calls) == 3 * number
+
+
 def test_kept_answers_are_counted_and_can_be_forgotten(tmp_path: Path) -> None:
     def answers(*words: str) -> dict[str, int]:
         found: dict[str, int] = json.loads(wk(tmp_path, "eval", "answers", "--json", *words).stdout)

@@ -71,8 +71,9 @@ def freshness(
     if others:
         return Freshness(
             state="stale",
-            sentence=f"{total - same} of {total} live calls were answered by {len(others)} compositions that this run "
-            "has not tested. Its scores say nothing of those: run the suite again with what serves.",
+            sentence=f"{total - same} of {total} live calls were answered by "
+            f"{'a composition' if len(others) == 1 else f'{len(others)} compositions'} that this run has not tested. "
+            f"Its scores say nothing of {'it' if len(others) == 1 else 'those'}: run the suite again with what serves.",
             share=share,
             calls=total,
             tested=names,

@@ -74,7 +74,7 @@ class Use(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Cases from recorded traffic: the chat calls since a time, of a model or service, `n` of them drawn by `seed`.
+    """Cases from recorded traffic: chat calls since a time, of a model, service or agent, `n` of them drawn by `seed`.
 
     With `expect` "recorded" what was answered then is what is expected now; with "nothing" the cases expect nothing.
     """
@@ -83,6 +83,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     until: str | None = None
     model: str | None = None
     service: str | None = None
+    agent: str | None = None
     n: Annotated[int, Meta(ge=1, le=10_000)] = 100
     seed: int = 0
     expect: Literal["nothing", "recorded"] = "nothing"
