@@ -156,8 +156,8 @@ def _ruled(found: Freshness, serving: str | None) -> Ruled:
 
     gate = "tested what serves" if serving == _ANY else f"tested {serving}"
     passed = {"fresh": True, "stale": False, "unknown": None}[found.state]
-    refused = "" if found.state == "fresh" else " The scores are not looked at."
-    return Ruled(gate=gate, passed=passed, sentence=f"{found.state}: {found.sentence}{refused}")
+    refused = "" if found.state == "fresh" else ", so its scores are not looked at"
+    return Ruled(gate=gate, passed=passed, sentence=f"{found.state}{refused}: {found.sentence}")
 
 
 def _whole(outcome: Outcome) -> list[Ruled]:

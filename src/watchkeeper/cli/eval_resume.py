@@ -36,7 +36,7 @@ def resume(run: str | None, data: str | None, config: Path | None, as_json: bool
     what is named here differs. Calls that failed are asked again. Without RUN the runs that can go on are listed. Exit
     codes are those of `eval run`.
     """
-    from watchkeeper.cli.eval_run import conclude, gates_of, run_suite
+    from watchkeeper.cli.eval_run import conclude, gates_of, places_for, run_suite
     from watchkeeper.compose.asking import RUNS
     from watchkeeper.config import load
     from watchkeeper.engines.experiments.dataset import SuiteError
@@ -62,6 +62,7 @@ def resume(run: str | None, data: str | None, config: Path | None, as_json: bool
         began = {name: tuple(value) if isinstance(value, list) else value for name, value in left.begun.chosen.items()}
         chosen = {**_BEGAN_WITH, **began, **{name: value for name, value in given.items() if value is not None}}
         chosen["summary"] = None if chosen["summary"] is None else Path(chosen["summary"])
+        places_for(chosen)
         loaded = _loaded(left)
         gates = gates_of(chosen, loaded.suite.margin, config, data)
         click.echo(f"{run}: {left.answered} of {left.planned} are answered, {left.failed} calls failed.", err=True)

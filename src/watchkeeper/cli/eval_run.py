@@ -74,7 +74,16 @@ def run(
     except (SuiteError, ValueError) as error:
         raise Failure(str(error), "suite") from error
     require_scorers(loaded)
+    places_for(chosen)
     conclude(run_suite(loaded, settings, gates, (target, model), chosen), loaded, chosen, as_json)
+
+
+def places_for(chosen: dict[str, Any]) -> None:
+    """Raise `Failure`, before anything is asked, where a file that is to be written has no folder."""
+    for name in ("out", "junit", "sarif", "summary"):
+        path = chosen.get(name)
+        if path is not None and not Path(path).absolute().parent.is_dir():
+            raise Failure(f"--{name} {path}: there is no folder {Path(path).parent}. Make it, or name another file.")
 
 
 def require_scorers(loaded: Loaded) -> None:
@@ -141,6 +150,8 @@ def plan_of(
     asked = url or (None if loaded.answer is not None else target.base_url if target is not None else None)
     if asked is None and loaded.answer is None:
         raise Failure(f"{loaded.path}: `target.base_url` is missing; add it, or name an endpoint with --target URL.")
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise Failure(f"--target {url!r} is no URL. Write one such as http://127.0.0.1:8787/v1.")
     if asked is not None and "model" not in parameters:
         raise Failure(f"{loaded.path}: names no model; name one with --model, or add `target` to the suite.")
     said = asked or f"{loaded.path.name}:target"
@@ -454,8 +465,9 @@ def _tell_run(ran: Ran, out: Path | str | None, as_json: bool) -> None:
     failed = next((result.error for result in outcome.results if result.error is not None), None)
     if failed is not None:
         click.echo(f"The first failure: {failed}", err=True)
-    unjudged = next(
-        (s for r in outcome.results if r.error is None for s in r.scores if s.value is s.label is None), None
-    )
+        if failed.startswith("HTTP 401"):
+            click.echo("A suite names the variable that holds a key: `target: {api_key: env:NAME}`.", err=True)
+    answered = (score for result in outcome.results if result.error is None for score in result.scores)
+    unjudged = next((score for score in answered if score.value is None and score.label is None), None)
     if unjudged is not None:
         click.echo(f"The first judgment without a value, {unjudged.name}: {unjudged.explanation}", err=True)

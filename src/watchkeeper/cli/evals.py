@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,16 @@ class EvalGroup(click.Group):
             command: click.Command = getattr(importlib.import_module(f"watchkeeper.cli.{module}"), name)
             return command
         return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named; a name that is none comes with the one that may be meant."""
+        names = self.list_commands(ctx)
+        near = difflib.get_close_matches(args[0], names, n=1)
+        if args[0] not in names and near:
+            ctx.fail(f"there is no `eval {args[0]}`; did you mean `eval {near[0]}`?")
+        return super().resolve_command(ctx, args)
 
 
 @click.group("eval", cls=EvalGroup)

@@ -104,6 +104,9 @@ def test_a_run_is_gated_against_its_baseline(tmp_path: Path, answer: str, words:
         (("--require", "better"), "--against"),
         (("--stop-early", "exact"), "something to compare with"),
         (("--against", "none.jsonl"), "none.jsonl"),
+        (("--target", "localhost:99"), "is no URL"),
+        (("--out", "nowhere/out.jsonl"), "there is no folder"),
+        (("--junit", "/nowhere/out.xml"), "there is no folder"),
     ],
 )
 def test_a_gate_that_cannot_be_meant_is_told(tmp_path: Path, words: tuple[str, ...], says: str) -> None:

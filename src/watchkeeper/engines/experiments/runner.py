@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any
@@ -328,9 +329,17 @@ def _places(cases: int, repeats: int, together: bool) -> list[tuple[int, int]]:
 async def _judge(judge: Judge, subject: Subject) -> tuple[Mark, ...]:
     try:
         marks = judge.scorer.score(subject)
-        return tuple(await marks if inspect.isawaitable(marks) else marks)
+        return tuple(_sound(mark) for mark in (await marks if inspect.isawaitable(marks) else marks))
     except Exception as error:  # noqa: BLE001  somebody else's scorer may raise anything
         return (_unjudged(judge, f"the scorer failed: {type(error).__name__}: {error}"[:300]),)
+
+
+def _sound(mark: Mark) -> Mark:
+    """A mark whose value can be counted: what is no finite number is no value, and says so."""
+    value: Any = mark.value
+    if value is None or (isinstance(value, int | float) and math.isfinite(value)):
+        return mark
+    return Mark(name=mark.name, explanation=f"not judged: the scorer gave {value!r}, which is no finite number"[:300])
 
 
 def _unjudged(judge: Judge, reason: str) -> Mark:

@@ -146,11 +146,15 @@ def read_suite(path: Path, answer: Answerer | None = None) -> tuple[Suite, Answe
     elif path.suffix in (".yaml", ".yml"):
         raw, own = _read_yaml(path), None
     else:
-        raise SuiteError(
-            f"{path}: a suite is a .yaml or a .py file, and this is {path.suffix or 'neither'}. Rename it."
-        )
+        raise SuiteError(_no_suite(path))
     answer = answer or own
     return suite_of(raw, path, answer), answer
+
+
+def _no_suite(path: Path) -> str:
+    if path.suffix in (".jsonl", ".ndjson", ".csv", ".parquet"):
+        return f"{path}: is a dataset. Run a suite, a .yaml file that names it: `dataset: {path.name}`."
+    return f"{path}: a suite is a .yaml or a .py file, and this is {path.suffix or 'neither'}. Rename it."
 
 
 def suite_of(raw: Any, path: Path, answer: Answerer | None = None) -> Suite:
@@ -169,15 +173,25 @@ def load_suite(path: Path, sources: Sources = NO_SOURCES, answer: Answerer | Non
 def with_cases(suite: Suite, path: Path, answer: Answerer | None = None, sources: Sources = NO_SOURCES) -> Loaded:
     """A suite that was read at `path`, with its cases; raises `SuiteError`."""
     items = list(suite.cases)
-    if suite.dataset is not None:
-        items += read_dataset(path.parent / suite.dataset, sources.parquet)
+    file = None if suite.dataset is None else path.parent / suite.dataset
+    rows = [] if file is None else read_dataset(file, sources.parquet)
+    if file is not None and not rows:
+        raise SuiteError(f"{file}: holds no cases. Write one JSON object or row for each.")
+    items += rows
     if suite.recorded is not None:
         if sources.recorded is None:
             raise SuiteError(f"{path}: `recorded` asks for recorded traffic, and there is no data directory here.")
         items += sources.recorded(suite.recorded)
     if not items:
         raise SuiteError(f"{path}: the suite has no cases. List them under `cases`, or name a file under `dataset`.")
-    return Loaded(suite=suite, cases=cases_of(items, suite.name, path), path=path, answer=answer)
+
+    def place(number: int) -> str:
+        own = len(suite.cases)
+        if own <= number < own + len(rows):
+            return f"{file}: row {number - own + 1}"
+        return f"{path}: `cases[{number}]`"
+
+    return Loaded(suite=suite, cases=cases_of(items, suite.name, path, place), path=path, answer=answer)
 
 
 def _read_yaml(path: Path) -> Any:
