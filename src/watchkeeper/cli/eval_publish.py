@@ -122,8 +122,8 @@ def comment(
 ) -> None:
     """Write the comment for a pull request: what differs between BASELINE and RUN, and the verdicts case by case.
 
-    Each is an experiment's id, or a file that `eval run --out` wrote (which holds no composition). Exit code 1 when a
-    score is worse in RUN.
+    Each is an experiment's id, or a file that `eval run --out` wrote, whose compositions are known where its run is in
+    the record. Exit code 1 when a score is worse in RUN.
     """
     from watchkeeper.adapters.formats.step_summary import step_summary
     from watchkeeper.engines.experiments.compare import NotComparable, compare_sides
@@ -164,15 +164,29 @@ def _tell(sheet: Sheet, text: str, out: Path | None, as_json: bool) -> None:
 
 
 def _experiments(words: Sequence[str], config: Path | None, data: str | None) -> dict[str, dict[str, Any]]:
-    """The recorded experiments among the words, by id."""
+    """The recorded experiments behind the words, ids or files, as far as they are known here."""
     from watchkeeper.cli.door import open_door
+    from watchkeeper.engines.recorder.home import HomeError
 
-    wanted = [word for word in words if not Path(word).is_file()]
-    if not wanted:
-        return {}
-    with open_door(config, data) as door:
-        rows = door.ask("experiments", {"limit": 10_000})["items"]
-    return {row["experiment_id"]: row for row in rows if row["experiment_id"] in wanted}
+    runs = {word: _run_in(word) for word in words}
+    try:
+        with open_door(config, data) as door:
+            found = {
+                word: door.ask("experiments", {"experiment_id": run})["items"] for word, run in runs.items() if run
+            }
+    except HomeError:
+        return {}  # two files are compared, and there is no record here
+    return {word: rows[0] for word, rows in found.items() if rows}
+
+
+def _run_in(word: str) -> str | None:
+    """The experiment that a word names, or whose results a file holds; None for another's log."""
+    from watchkeeper.cli.eval_logs import is_log
+    from watchkeeper.engines.experiments.results import read_results
+
+    if not Path(word).is_file():
+        return word
+    return None if is_log(Path(word)) else read_results(Path(word))[0].experiment_id
 
 
 def _manifests(digests: Sequence[str | None], config: Path | None, data: str | None) -> list[Manifest | None]:

@@ -122,6 +122,17 @@ def test_a_clear_verdict_ends_the_run_early_and_says_why(tmp_path: Path) -> None
     ended, told = run(tmp_path, "'x'", *words, count=400)
     assert (ended, told["ended_by"]) == (1, "verdict") and told["answered"] < 60
     assert "worse than the baseline" in told["why"] and "all looks" in told["why"]
+    assert "quote the one that holds at all looks" in told["gates"][0]["sentence"]
+
+
+def test_a_comment_says_what_differs_or_that_it_is_not_known(tmp_path: Path) -> None:
+    first, second = str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")
+    run(tmp_path, "str(number)", "--out", first)
+    (tmp_path / "numbers.py").rename(tmp_path / "digits.py")
+    wk(tmp_path, "eval", "run", str(tmp_path / "digits.py"), "--out", second)
+    assert "numbers\\.py:target | digits\\.py:target" in wk(tmp_path, "eval", "comment", first, second).stdout
+    said = wk(tmp_path / "elsewhere", "eval", "comment", first, second)
+    assert said.exit_code == 0 and "what differs in the composition is not known" in said.stdout
 
 
 def test_what_is_the_same_is_asked_to_the_end(tmp_path: Path) -> None:
