@@ -68,7 +68,8 @@ def on_bench(
     except (SuiteError, ValueError) as error:
         raise Failure(str(error), "suite") from error
     except JournalFull as error:
-        raise Failure(f"{error}. Free some space and run again; what was recorded so far is kept.") from error
+        told = error.strerror or error
+        raise Failure(f"{told}. Free some space and run again; what was recorded so far is kept.") from error
     finally:
         if writer is not None:
             writer.close()

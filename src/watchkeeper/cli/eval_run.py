@@ -61,7 +61,8 @@ def run(
     with one another's answers.
 
     Exit code 0; 1 when a gate failed or every call did; 2 when the suite cannot be used; 3 when a gate could not be
-    resolved; 130 when stopped by Ctrl-C, which keeps what was answered. A Python suite is a program and is run as one.
+    resolved, or a cap ended the run; 130 when stopped by Ctrl-C, which keeps what was answered. A Python suite is a
+    program and is run as one.
     """
     from watchkeeper.config import load
     from watchkeeper.engines.experiments.dataset import SuiteError
@@ -108,6 +109,9 @@ def conclude(ran: Ran, loaded: Loaded, chosen: dict[str, Any], as_json: bool) ->
             raise Failure(f"{out} cannot be written: {error.strerror}. The run is recorded all the same.") from error
     publish(outcome, loaded, ran.ruled, chosen)
     _tell_run(ran, out, as_json)
+    if len(outcome.experiment.compositions) > 1:
+        told = ", ".join(f"{name[:12]} ({count})" for name, count in sorted(outcome.experiment.compositions.items()))
+        click.echo(f"The gateway answered by several compositions, so the scores are about no one: {told}.", err=True)
     if ran.left:
         run = outcome.experiment.experiment_id
         click.echo(f"What has no answer is asked by: watchkeeper eval resume {run}", err=True)
@@ -116,7 +120,8 @@ def conclude(ran: Ran, loaded: Loaded, chosen: dict[str, Any], as_json: bool) ->
         raise SystemExit(STOPPED)
     if any(each.passed is False for each in ran.ruled) or (asked > 0 and outcome.experiment.errors == asked):
         raise SystemExit(1)
-    raise SystemExit(UNRESOLVED if any(each.passed is None for each in ran.ruled) else 0)
+    unresolved = outcome.ended_by == "cap" or any(each.passed is None for each in ran.ruled)
+    raise SystemExit(UNRESOLVED if unresolved else 0)
 
 
 def plan_of(
@@ -210,7 +215,10 @@ def run_suite(
         finally:
             writer.close()
     except JournalFull as error:
-        raise Failure(f"{error}. Free some space and run again; what was recorded so far is kept.") from error
+        told = error.strerror or error
+        raise Failure(
+            f"{told}. Free some space and go on (watchkeeper eval resume); what was recorded so far is kept."
+        ) from error
     except RunFileError as error:
         raise Failure(str(error), "run_file") from error
     except ValueError as error:

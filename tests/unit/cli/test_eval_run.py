@@ -204,8 +204,9 @@ def test_a_cap_in_money_ends_the_run_before_it_is_passed(tmp_path: Path) -> None
     with LabServer(CALM) as lab:
         suite = asked(tmp_path, lab.base_url, 10)
         words = ("--config", str(tmp_path / "w.toml"), "--retries", "0", "--concurrency", "1", "--cap-usd", "60")
-        told = json.loads(wk(tmp_path, "eval", "run", str(suite), "--json", *words).stdout)
-    assert told["ended_by"] == "cap" and 0 < told["answered"] < 10
+        done = wk(tmp_path, "eval", "run", str(suite), "--json", *words)
+    told = json.loads(done.stdout)
+    assert done.exit_code == 3 and told["ended_by"] == "cap" and 0 < told["answered"] < 10
     assert told["asked"]["spent_usd"] <= 60 and "cap of $60" in told["why"]
 
 

@@ -115,7 +115,12 @@ class RunFile:
         except OSError as error:
             raise RunFileError(_full(path, error)) from error
         made._lock()
-        made._write(_Line(begun=begun), *(_Line(case=case) for case in cases))
+        try:
+            made._write(_Line(begun=begun), *(_Line(case=case) for case in cases))
+        except RunFileError:
+            path.unlink(missing_ok=True)
+            made.close()
+            raise
         return made
 
     @classmethod
@@ -255,6 +260,6 @@ def _lines(path: Path, data: bytes) -> Iterator[_Line]:
 
 def _full(path: Path, error: OSError) -> str:
     return (
-        f"the run cannot be kept in {path}: {error.strerror}. Free some space and go on: watchkeeper eval resume "
-        f"{path.stem}"
+        f"the run cannot be kept in {path}: {error.strerror}. Free some space and go on with it (watchkeeper eval "
+        f"resume {path.stem}), or run the suite again where it had not begun yet."
     )
