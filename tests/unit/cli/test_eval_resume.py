@@ -17,6 +17,7 @@ import pytest
 from tests.unit.cli.test_eval_run import CALM, NUMBERS, asked, run, wk
 from watchkeeper.lab.faults import PlannedFault
 from watchkeeper.lab.provider import LabConfig
+from watchkeeper.lab.script import Rule
 from watchkeeper.lab.serving import LabServer
 
 PRICES = '[[prices]]\nmodel = "lab-*"\ninput_usd_per_million = 0.0\noutput_usd_per_million = 1e6\nsource = "test"\n'
@@ -119,6 +120,34 @@ def test_a_run_at_its_cap_goes_on_under_a_higher_one_and_what_was_spent_counts(t
         done = json.loads(wk(tmp_path, "eval", "resume", run_id, "--json", "--cap-usd", "1000").stdout)
         assert (done["ended_by"], done["answered"]) == ("all", 10) and len(lab.calls) == 10
         assert done["asked"]["spent_usd"] == done["spent_usd"] > spent
+
+
+@pytest.mark.slow
+def test_calls_cut_off_by_a_kill_count_as_spent_under_the_cap(tmp_path: Path) -> None:
+    (tmp_path / "w.toml").write_text(PRICES)
+    with LabServer(slow("slow:0.1")) as lab:
+        suite = asked(tmp_path, lab.base_url, 40)
+        words = ("--config", str(tmp_path / "w.toml"), "--retries", "0", "--concurrency", "2", "--cap-usd", "5000")
+        kill_at(begun(tmp_path, suite, *words), lab, 8)
+        (found,) = left(tmp_path)
+        done = wk(tmp_path, "eval", "resume", found["experiment_id"], "--json", "--cap-usd", "150")
+        told = json.loads(done.stdout)
+        assert "may have cost up to $100; the cap counts them" in done.stderr  # two calls of at most 50 tokens
+        assert done.exit_code == 3 and told["ended_by"] == "cap" and told["asked"]["spent_usd"] >= 100
+        assert told["answered"] < 40 and len(lab.calls) < 40
+
+
+@pytest.mark.slow
+def test_an_early_stop_goes_on_in_the_order_it_was_begun(tmp_path: Path) -> None:
+    with LabServer(LabConfig(rules=(Rule(name="no", answer="No."),), faults=slow("slow:0.1").faults)) as lab:
+        suite = asked(tmp_path, lab.base_url, 300)
+        words = ("--at-least", "exact=0.2", "--stop-early", "exact", "--concurrency", "1")
+        kill_at(begun(tmp_path, suite, *words), lab, 4)
+        run_id = left(tmp_path)[0]["experiment_id"]
+        told = json.loads(wk(tmp_path, "eval", "resume", run_id, "--json").stdout)
+        whole = json.loads(wk(tmp_path, "eval", "run", str(suite), "--json", *words).stdout)
+    assert (told["ended_by"], told["resumable"]) == ("verdict", False)
+    assert (told["answered"], told["why"]) == (whole["answered"], whole["why"])
 
 
 def test_gates_and_files_are_those_it_was_begun_with(tmp_path: Path) -> None:
