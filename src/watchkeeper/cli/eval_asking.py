@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from watchkeeper.cli.eval_run import LINES_EVERY_S, STOPPED, UNRESOLVED, asker_for, eval_writer, plan_of, run_loop
+from watchkeeper.cli.eval_run import STOPPED, UNRESOLVED, asker_for, eval_writer, plan_of, run_loop
 from watchkeeper.cli.eval_sources import sources_of
+from watchkeeper.cli.eval_telling import LINES_EVERY_S
 from watchkeeper.cli.options import Failure
 
 if TYPE_CHECKING:

@@ -140,7 +140,7 @@ def _tell_left(left: list[Left], as_json: bool) -> None:
             }
             for each in left
         ]
-        print_json({"runs": rows})
+        print_json({"schema": "watchkeeper.eval.left/1", "runs": rows})
         return
     print_table(
         ("id", "suite", "target", "state", "answered", "calls failed", "began (UTC)"),

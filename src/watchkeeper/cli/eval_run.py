@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -16,13 +14,14 @@ from watchkeeper.cli.eval_live import with_live
 from watchkeeper.cli.eval_options import asking_options, gate_options
 from watchkeeper.cli.eval_publish import publish, publish_options
 from watchkeeper.cli.eval_sources import sources_of
-from watchkeeper.cli.options import Failure, house_options, print_json, print_table
+from watchkeeper.cli.eval_telling import RunProgress, tell_run
+from watchkeeper.cli.options import Failure, house_options
 
 if TYPE_CHECKING:
     from watchkeeper.config import Config
     from watchkeeper.engines.experiments.asking import Asker
     from watchkeeper.engines.experiments.gates import Gate
-    from watchkeeper.engines.experiments.results import Before, Outcome, Result
+    from watchkeeper.engines.experiments.results import Before, Outcome
     from watchkeeper.engines.experiments.run_file import Left, RunFile
     from watchkeeper.engines.experiments.runner import Plan
     from watchkeeper.engines.experiments.suite import Loaded, Target
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 STOPPED = 130
 UNRESOLVED = 3
 WRITERS = ("eval", *(f"eval-{number}" for number in range(2, 10)))
-LINES_EVERY_S = 10.0
 
 
 @click.command()
@@ -76,6 +74,7 @@ def run(
         raise Failure(str(error), "suite") from error
     require_scorers(loaded)
     places_for(chosen)
+    warn_of_names(loaded, chosen)
     conclude(run_suite(loaded, settings, gates, (target, model), chosen), loaded, chosen, as_json)
 
 
@@ -85,6 +84,16 @@ def places_for(chosen: dict[str, Any]) -> None:
         path = chosen.get(name)
         if path is not None and not Path(path).absolute().parent.is_dir():
             raise Failure(f"--{name} {path}: there is no folder {Path(path).parent}. Make it, or name another file.")
+
+
+def warn_of_names(loaded: Loaded, chosen: dict[str, Any]) -> None:
+    """Say, before anything is asked, which gate is about a score that no scorer is known to give."""
+    known = [use.name or use.use for use in loaded.suite.scorers]
+    wanted = [each.partition("=")[0].strip() for each in chosen["at_least"]]
+    for name in dict.fromkeys([*wanted, *([chosen["stop_early"]] if chosen["stop_early"] else [])]):
+        if name.split(".")[0] not in known:
+            told = f"No scorer of the suite is called {name!r}; there are: {', '.join(known)}"
+            click.echo(f"{told}. A gate on a score that no answer has is not resolved.", err=True)
 
 
 def require_scorers(loaded: Loaded) -> None:
@@ -108,7 +117,7 @@ def conclude(ran: Ran, loaded: Loaded, chosen: dict[str, Any], as_json: bool) ->
         except OSError as error:
             raise Failure(f"{out} cannot be written: {error.strerror}. The run is recorded all the same.") from error
     publish(outcome, loaded, ran.ruled, chosen)
-    _tell_run(ran, out, as_json)
+    tell_run(ran, out, as_json)
     if len(outcome.experiment.compositions) > 1:
         told = ", ".join(f"{name[:12]} ({count})" for name, count in sorted(outcome.experiment.compositions.items()))
         click.echo(f"The gateway answered by several compositions, so the scores are about no one: {told}.", err=True)
@@ -321,7 +330,7 @@ async def _run(going: _Going, gates: list[Gate]) -> tuple[Outcome, Any, bool]:
         ask = await asker_for(stack, loaded, plan, key, settings, chosen)
         kept = RunKeeper(ask)
         runner = Runner(
-            plan, ask, writer.append, time.time_ns, progress=_Progress(stack, plan, ask, before),
+            plan, ask, writer.append, time.time_ns, progress=RunProgress(stack, plan, ask, before),
             price=price_of(settings), done=done, keep=kept, records=writer.append_all, before=before,
         )  # fmt: skip
         stack.callback(kept.close)
@@ -384,98 +393,3 @@ async def asker_for(
         stack.callback(cache.close)
     named = plan.target if own else _through(plan.target, loaded.suite.target)
     return asker_of(settings, provider, named, restraint=restraint, cache=cache)
-
-
-class _Progress:
-    """A bar on a terminal, a line now and then elsewhere, both on standard error."""
-
-    def __init__(self, stack: AsyncExitStack, plan: Plan, ask: Asker, before: Before | None = None) -> None:
-        self._ask, self._all, self._errors = ask, len(plan.cases) * plan.repeats, 0
-        self._came = 0 if before is None else sum(result.error is None for result in before.results)
-        self._bar: Callable[[], object] | None = None
-        self._said_s = 0.0
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
-            task = bar.add_task(plan.suite, total=self._all, completed=self._came)
-            self._bar = lambda: bar.advance(task)
-
-    def __call__(self, result: Result) -> None:
-        import time
-
-        self._came += 1
-        self._errors += result.error is not None
-        if self._bar is not None:
-            self._bar()
-            return
-        now = time.monotonic()
-        self._said_s = self._said_s or now
-        if now - self._said_s >= LINES_EVERY_S:
-            self._said_s = now
-            click.echo(
-                f"{self._came} of {self._all} answers, {self._ask.told.kept} of them kept from before, "
-                f"{self._errors} calls failed, ${self._ask.told.spent_usd:.4g} spent",
-                err=True,
-            )
-
-
-def _tell_run(ran: Ran, out: Path | str | None, as_json: bool) -> None:
-    from watchkeeper.engines.experiments.missing import bounds_of
-    from watchkeeper.engines.experiments.missing import told as bounds_told
-
-    outcome, told, ruled, left = ran
-    experiment = outcome.experiment
-    if as_json:
-        from watchkeeper.queries.registry import as_plain
-
-        print_json(
-            {
-                **as_plain(experiment),
-                "answered": len(outcome.results),
-                "planned": outcome.planned,
-                "stopped": outcome.stopped,
-                "ended_by": outcome.ended_by,
-                "why": outcome.why,
-                "unscored": outcome.unscored,
-                "bounds": as_plain(bounds_of(outcome)),
-                "asked": as_plain(told),
-                "gates": as_plain(ruled),
-                "resumable": left,
-                "out": None if out is None else str(out),
-            }
-        )
-        return
-    if outcome.stopped:
-        why = {"cap": "a cap was reached", "verdict": "the verdict is known"}.get(outcome.ended_by, "stopped")
-        click.echo(f"{len(outcome.results)} of {outcome.planned} answers ({why}); the means are over those.")
-    if outcome.why is not None:
-        click.echo(outcome.why)
-    click.echo(f"{experiment.experiment_id}: {experiment.suite} against {experiment.target}")
-    rows = [
-        (name, f"{each.value:.3g}", f"{each.low:.3g} to {each.high:.3g}", each.n, each.method)
-        for name, each in experiment.summary.items()
-    ]
-    print_table(("score", "mean", "95% interval", "n", "method"), rows, "No answer could be judged.")
-    spent = "unknown" if experiment.spent_usd is None else f"${experiment.spent_usd:.4g}"
-    kept = f", {told.kept} of them kept from before" if told.kept else ""
-    click.echo(
-        f"{experiment.cases} cases, {len(outcome.results)} answers{kept}, {experiment.errors} calls failed, "
-        f"{outcome.unscored} judgments without a value (counted in no mean); all answers together cost {spent}."
-    )
-    for bounds in bounds_of(outcome):
-        click.echo(bounds_told(bounds))
-    for each in ruled:
-        state = {True: "passed", False: "failed", None: "not resolved"}[each.passed]
-        click.echo(f"{each.gate}: {state}. {each.sentence}")
-    failed = next((result.error for result in outcome.results if result.error is not None), None)
-    if failed is not None:
-        click.echo(f"The first failure: {failed}", err=True)
-        if failed.startswith("HTTP 401"):
-            click.echo("A suite names the variable that holds a key: `target: {api_key: env:NAME}`.", err=True)
-    answered = (score for result in outcome.results if result.error is None for score in result.scores)
-    unjudged = next((score for score in answered if score.value is None and score.label is None), None)
-    if unjudged is not None:
-        click.echo(f"The first judgment without a value, {unjudged.name}: {unjudged.explanation}", err=True)

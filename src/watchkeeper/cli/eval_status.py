@@ -41,7 +41,15 @@ def status(
         tested: dict[str, int] = rows[0]["compositions"] or {}
         found, differs, models = live_freshness(door, tested, {"since": since, "agent": agent, "service": service})
     if as_json:
-        print_json({"experiment_id": run, **as_plain(found), "other": differs, "models": models})
+        print_json(
+            {
+                "schema": "watchkeeper.eval.status/1",
+                "experiment_id": run,
+                **as_plain(found),
+                "other": differs,
+                "models": models,
+            }
+        )
     else:
         click.echo(f"{run} is {found.state}: {found.sentence}")
         tell_others(differs)

@@ -142,6 +142,16 @@ def test_what_is_the_same_is_asked_to_the_end(tmp_path: Path) -> None:
     assert (ended, told["ended_by"], told["answered"]) == (0, "all", 60)
 
 
+def test_a_wrong_key_ends_the_run_with_what_to_do(tmp_path: Path) -> None:
+    with LabServer(LabConfig(rules=CALM.rules, api_key="right")) as lab:
+        suite = asked(tmp_path, lab.base_url, 200)
+        done = wk(tmp_path, "eval", "run", str(suite), "--at-least", "exakt=1", "--concurrency", "4")
+        assert done.exit_code == 1 and len(lab.calls) <= 20 + 4
+    assert "All of the first 20 calls were refused" in done.stdout
+    assert "api_key: env:NAME" in done.stderr and "eval resume" in done.stderr
+    assert "No scorer of the suite is called 'exakt'" in done.stderr
+
+
 def test_the_same_command_again_asks_only_what_is_not_answered(tmp_path: Path) -> None:
     with LabServer(CALM) as lab:
         suite = asked(tmp_path, lab.base_url, 10, repeats=2)

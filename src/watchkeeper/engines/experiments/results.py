@@ -39,7 +39,7 @@ class Result(Record):
     scores: tuple[Score, ...] = ()
 
 
-EndedBy = Literal["all", "stopped", "cap", "verdict"]
+EndedBy = Literal["all", "stopped", "cap", "verdict", "refused"]
 
 
 class Before(Record):
@@ -52,8 +52,8 @@ class Before(Record):
 class Outcome(Record):
     """One run: its record, its results in the order of the cases, and whether all cases were asked.
 
-    `ended_by` says what ended it: all cases were asked, somebody stopped it, a cap in money was reached, or its verdict
-    was known early; `why` says so in a sentence, for the last two.
+    `ended_by` says what ended it: all cases were asked, somebody stopped it, a cap in money was reached, its verdict
+    was known early, or the target refused whatever it was asked; `why` says so in a sentence, for the last three.
     """
 
     experiment: Experiment

@@ -95,7 +95,7 @@ class Left(Record):
         """How it stands, in words."""
         if self.running:
             return "running"
-        words = {None: "killed", "stopped": "stopped", "cap": "at its cap", "all": "calls failed"}
+        words = {None: "killed", "stopped": "stopped", "cap": "at its cap", "all": "calls failed", "refused": "refused"}
         return words.get(self.ended, "ended")
 
 

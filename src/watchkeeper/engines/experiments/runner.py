@@ -1,8 +1,8 @@
 """Runs a suite: asks each case, judges each answer, records scores as they come and a summary with intervals.
 
 A case whose call failed, or whose scorer failed, is counted and left out of the means: it is never a 0. A run that is
-stopped keeps what it has and says that it is a part, and why: somebody stopped it, a cap in money was reached, or its
-verdict was known early.
+stopped keeps what it has and says that it is a part, and why: somebody stopped it, a cap in money was reached, its
+verdict was known early, or the target refused all of the first calls, as with a wrong key or an unknown model.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from watchkeeper.records.score import Score
 MAX_CONCURRENCY = 256
 _KEPT_OUTPUT = 500
 _AT_ONCE = 500
+_REFUSALS = frozenset({401, 403, 404})
+_HOPELESS = 20
+"""A target that refuses so many calls, and has answered none, refuses the others as well."""
 Asked = Callable[[str, Mapping[str, object], str], Awaitable[Completion]]
 
 
@@ -105,6 +108,7 @@ class Runner:
         self._done = None if done is None else InOrder(done, self._places)
         self._why: str | None = None
         self._ended_by: EndedBy = "all"
+        self._refused, self._answered = 0, False
         number = draws()
         self._draws = tuple(number(case.messages) for case in plan.cases)
         self._record = record
@@ -162,6 +166,7 @@ class Runner:
         index = {case.case_id: number for number, case in enumerate(self._plan.cases)}
         for result in results:
             if result.error is None and result.case_id in index:
+                self._answered = True
                 self._results[index[result.case_id], result.repeat] = result
                 if self._price is not None:
                     self._costs.append(self._price(completion_of(result)))
@@ -188,6 +193,17 @@ class Runner:
                 self._progress(result)
             if self._done is not None and (why := self._done((index, repeat), result)) is not None:
                 self._end("verdict", why)
+
+    def _mind(self, answer: Completion) -> None:
+        """End a run whose target refuses everything: nothing is gained by asking on."""
+        refused = answer.error is not None and answer.status in _REFUSALS
+        if not refused or any(result.error is None for result in self._results.values()):
+            return
+        self._refused += 1
+        if self._refused == _HOPELESS:
+            self._end(
+                "refused", f"All of the first {_HOPELESS} calls were refused, so no more are made: {answer.error}"
+            )
 
     def _end(self, by: EndedBy, why: str) -> None:
         self._ended_by, self._why = by, why
@@ -220,6 +236,7 @@ class Runner:
             error=answer.error,
             composition=answer.composition,
         )
+        self._mind(answer)
         if answer.error is not None:
             unjudged = [(judge, (_unjudged(judge, f"the call failed: {answer.error}"),)) for judge in self._plan.judges]
             return self._scored(result, unjudged)

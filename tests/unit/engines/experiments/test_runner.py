@@ -335,3 +335,40 @@ async def test_a_run_goes_on_with_what_it_has_and_asks_the_rest() -> None:
     assert outcome.experiment.revision == first.experiment.revision + 2
     ids = {score.score_id for result in first.results for score in result.scores}
     assert {score.score_id for result in outcome.results for score in result.scores} == ids and len(ids) == 24
+
+
+class Refusing:
+    """A target that refuses calls from some number on, or up to it."""
+
+    def __init__(self, status: int, good: int = 0) -> None:
+        self.status, self.good, self.asked = status, good, 0
+
+    async def complete(self, messages: str, parameters: Mapping[str, object]) -> Completion:
+        self.asked += 1
+        refused = self.asked > self.good
+        return Completion(
+            output=None if refused else "yes",
+            calls=None,
+            finish_reason=None,
+            model=None,
+            input_tokens=None,
+            output_tokens=None,
+            duration_ns=0,
+            error=f"HTTP {self.status}: no" if refused else None,
+            status=self.status if refused else 200,
+        )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("status", "good", "asked", "ended_by"),
+    [(401, 0, 20, "refused"), (404, 0, 20, "refused"), (500, 0, 100, "all"), (401, 1, 100, "all")],
+)
+async def test_a_target_that_refuses_everything_is_not_asked_on(
+    status: int, good: int, asked: int, ended_by: str
+) -> None:
+    target = Refusing(status, good)
+    cases = [ask(str(number)) for number in range(100)]
+    outcome = await Runner(plan(*cases, concurrency=1), target, lambda _: None, Clock()).run()
+    assert (target.asked, outcome.ended_by) == (asked, ended_by)
+    assert outcome.why is None or f"HTTP {status}" in outcome.why
