@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -45,6 +46,24 @@ def begun(folder: Path, suite: Path, *words: str) -> subprocess.Popen[bytes]:
     )
 
 
+def answered(folder: Path) -> set[str]:
+    """The questions whose answers are kept in the file of the run."""
+    (path,) = (folder / "data" / "evals" / "runs").iterdir()
+    lines = [json.loads(line) for line in path.read_bytes().rpartition(b"\n")[0].splitlines()]
+    return {line["result"]["case_id"] for line in lines if "result" in line}
+
+
+def asked_for(lab: LabServer, cases: int, since: int = 0) -> Counter[str]:
+    """How often each case was asked, since a number of calls."""
+    bodies = {}
+    for number in range(cases):
+        body = {"max_tokens": 50, "model": "lab-small"}
+        messages = json.dumps([{"role": "user", "content": f"How is ship {number}?"}])
+        sent = json.dumps(body, separators=(",", ":"))[:-1] + f',"messages":{messages}}}'
+        bodies[hashlib.sha256(sent.encode()).hexdigest()] = f"ship/{number}"
+    return Counter(bodies[call.body_sha256] for call in lab.calls[since:])
+
+
 def kill_at(process: subprocess.Popen[bytes], lab: LabServer, calls: int) -> None:
     while len(lab.calls) < calls and process.poll() is None:
         time.sleep(0.002)
@@ -62,14 +81,17 @@ def test_a_run_killed_twice_goes_on_and_every_score_is_there_once(tmp_path: Path
         run_id = found["experiment_id"]
         assert found["state"] == "killed" and 60 - width <= found["answered"] <= len(lab.calls)
         suite.unlink()  # it goes on as it was begun
+        first, calls = answered(tmp_path), len(lab.calls)
         words = [sys.executable, "-m", "watchkeeper", "eval", "resume", run_id, "--data", str(tmp_path / "data")]
         kill_at(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE), lab, 160)
         (found,) = left(tmp_path)
         assert found["experiment_id"] == run_id and found["answered"] >= 160 - 2 * width
+        second, more = answered(tmp_path), len(lab.calls)
         told = json.loads(wk(tmp_path, "eval", "resume", run_id, "--json").stdout)
-        asked_of = Counter(call.body_sha256 for call in lab.calls)
+        assert first <= second and len(asked_for(lab, 300)) == 300
+        assert not first & asked_for(lab, 300, calls).keys() and not second & asked_for(lab, 300, more).keys()
+        assert len(lab.calls) <= 300 + 2 * width  # those that were under way are asked again
     assert (told["experiment_id"], told["answered"], told["errors"], told["resumable"]) == (run_id, 300, 0, False)
-    assert sum(count - 1 for count in asked_of.values()) <= 2 * width and len(asked_of) == 300
     assert recorded(tmp_path, run_id) == Counter({(f"ship/{n}", 1.0): 1 for n in range(300)})
     assert left(tmp_path) == [] and wk(tmp_path, "eval", "resume", run_id).exit_code == 2
 
