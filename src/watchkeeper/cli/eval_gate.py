@@ -40,7 +40,7 @@ class _Asked(NamedTuple):
     metavar="[MANIFEST|MODEL]",
     is_flag=False,
     flag_value=_ANY,
-    help="Refuse scores that are not about what answers live calls, about this composition, or about this model.",
+    help="Refuse scores that are not about what answers live calls, this composition, or this model; name SUITE first.",
 )
 @click.option("--since", default="24h", show_default=True, help="Which live calls to compare with.")
 @click.option("--agent", help="Only live calls of this agent.")
