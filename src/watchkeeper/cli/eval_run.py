@@ -14,7 +14,7 @@ from watchkeeper.cli.eval_live import with_live
 from watchkeeper.cli.eval_options import asking_options, gate_options
 from watchkeeper.cli.eval_publish import publish, publish_options
 from watchkeeper.cli.eval_sources import sources_of
-from watchkeeper.cli.eval_telling import RunProgress, tell_run
+from watchkeeper.cli.eval_telling import Ran, RunProgress, tell_run
 from watchkeeper.cli.options import Failure, house_options
 
 if TYPE_CHECKING:
@@ -186,15 +186,6 @@ def plan_of(
 def _through(url: str, target: Target | None) -> str:
     """Whom a suite asks, and through which interface where that is not the usual one: its answers are others."""
     return url if target is None or target.api == "openai" else f"{url} as {target.api}"
-
-
-class Ran(NamedTuple):
-    """A run that has ended: what came of it, what was asked for it, what its gates ruled, and whether it can go on."""
-
-    outcome: Outcome
-    told: Any
-    ruled: list[Any]
-    left: bool = False
 
 
 def run_suite(

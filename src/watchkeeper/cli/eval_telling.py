@@ -6,19 +6,27 @@ import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from watchkeeper.cli.options import print_json, print_table
 
 if TYPE_CHECKING:
-    from watchkeeper.cli.eval_run import Ran
     from watchkeeper.engines.experiments.asking import Asker
     from watchkeeper.engines.experiments.results import Before, Outcome, Result
     from watchkeeper.engines.experiments.runner import Plan
 
 LINES_EVERY_S = 10.0
+
+
+class Ran(NamedTuple):
+    """A run that has ended: what came of it, what was asked for it, what its gates ruled, and whether it can go on."""
+
+    outcome: Outcome
+    told: Any
+    ruled: list[Any]
+    left: bool = False
 
 
 class RunProgress:
