@@ -64,7 +64,7 @@ def test_the_live_composition_is_tested_as_it_serves(tmp_path: Path, lab: LabSer
         serve_one(watch, SYSTEM + " Old.", temperature=0.2)
         serve_one(watch, SYSTEM, temperature=0.70, tools=TOOLS, user="mia", stream=False)
         code, told, said = wk(watch, "eval", "run", path)
-        assert code == 0 and "1 others answered before" in said
+        assert code == 0 and "1 other answered before" in said
         digest = _serving(watch)
         assert told["compositions"] == {digest: 4}
         run = told["experiment_id"]

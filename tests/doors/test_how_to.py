@@ -131,6 +131,9 @@ EXPECTED = {
     "watchkeeper rebuild": "Rebuilt the index",
     "watchkeeper ask outcomes since=1h width=1h": "good",
     "watchkeeper incident list": "There are no incidents",
+    "watchkeeper eval resume": "No run has anything left to ask",
+    "watchkeeper eval gate mine.yaml --at-least exact=0.1": "passed",
+    "pytest test_mine.py": "2 passed",
     "watchkeeper eval run mine.yaml --model lab-large --against mine-before.jsonl": "not-worse against mine-before",
     "watchkeeper eval compare before.jsonl after.jsonl --margin 0.1": "not resolved|equivalent|better|worse",
     "watchkeeper eval compare scores.csv --item task --score correct --by version --a old --b new": (

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from watchkeeper.cli.eval_run import LINES_EVERY_S, STOPPED, UNRESOLVED, asker_for, eval_writer, plan_of, run_loop
+from watchkeeper.cli.eval_run import STOPPED, UNRESOLVED, asker_for, eval_writer, plan_of, run_loop
 from watchkeeper.cli.eval_sources import sources_of
+from watchkeeper.cli.eval_telling import LINES_EVERY_S
 from watchkeeper.cli.options import Failure
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def on_bench(
     except (SuiteError, ValueError) as error:
         raise Failure(str(error), "suite") from error
     except JournalFull as error:
-        raise Failure(f"{error}. Free some space and run again; what was recorded so far is kept.") from error
+        told = error.strerror or error
+        raise Failure(f"{told}. Free some space and run again; what was recorded so far is kept.") from error
     finally:
         if writer is not None:
             writer.close()
@@ -92,19 +94,10 @@ def usd_per_token(settings: Config, model: object) -> float | None:
 def result_price(settings: Config) -> Callable[[Result], float | None]:
     """What an answer cost in US dollars, by the prices of the settings; None where they or its usage do not say."""
     from watchkeeper.compose.asking import price_of
-    from watchkeeper.kinds.ports import Completion
+    from watchkeeper.engines.experiments.results import completion_of
 
     priced = price_of(settings)
-
-    def price(result: Result) -> float | None:
-        return priced(
-            Completion(
-                output=None, calls=None, finish_reason=None, model=result.model, input_tokens=result.input_tokens,
-                output_tokens=result.output_tokens, duration_ns=result.duration_ns,
-            )
-        )  # fmt: skip
-
-    return price
+    return lambda result: priced(completion_of(result))
 
 
 def interval(estimate: Any, digits: int = 3) -> str:

@@ -10,7 +10,7 @@ import click
 from watchkeeper.cli.eval_asking import MEASURED_ON, interval, load_asked, on_bench, result_price
 from watchkeeper.cli.eval_options import asking_options
 from watchkeeper.cli.eval_prompt import MARGIN, SCORE, margin_of
-from watchkeeper.cli.eval_run import UNRESOLVED
+from watchkeeper.cli.eval_run import UNRESOLVED, require_scorers
 from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def formats(
     one is not resolved, 2 when the suite cannot be used.
     """
     loaded, settings = load_asked(suite, config, data)
+    require_scorers(loaded)
     margin = margin_of(loaded, chosen)
     api = loaded.suite.target.api if loaded.suite.target is not None else "openai"
     if api != "openai":

@@ -29,14 +29,14 @@ def with_live(loaded: Loaded, settings: Config) -> Loaded:
 
     Raises `Failure` where nothing serves, or no request of it can be read any more.
     """
+    target = loaded.suite.target
+    if target is None or target.live is None:
+        return loaded
     import msgspec
 
     from watchkeeper.cli.door import Door
     from watchkeeper.engines.experiments.suite import Target
 
-    target = loaded.suite.target
-    if target is None or target.live is None:
-        return loaded
     with Door(settings) as door:
         door.flush()
         row, others = _newest(door, target.live)
@@ -131,7 +131,7 @@ def _tell(row: dict[str, Any], others: int, replaced: int) -> None:
         f"{last:%Y-%m-%d %H:%M:%S} UTC"
     )
     if others:
-        said += f"; {others} others answered before, see: watchkeeper ask serving"
+        said += f"; {others} other{'s'[: others > 1]} answered before, see: watchkeeper ask serving"
     if replaced:
         said += f"; its system prompt replaces that of {replaced} cases"
     click.echo(said + ".", err=True)

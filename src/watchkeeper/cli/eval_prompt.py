@@ -9,7 +9,7 @@ import click
 
 from watchkeeper.cli.eval_asking import MEASURED_ON, interval, load_asked, on_bench, usd_per_token
 from watchkeeper.cli.eval_options import asking_options
-from watchkeeper.cli.eval_run import UNRESOLVED
+from watchkeeper.cli.eval_run import UNRESOLVED, require_scorers
 from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def profile(
     from watchkeeper.engines.experiments.profiler import Profiler, most_arms
 
     loaded, settings = load_asked(suite, config, data)
+    require_scorers(loaded)
     margin = margin_of(loaded, chosen)
 
     async def work(bench: Bench) -> Profile:
@@ -128,6 +129,7 @@ def trim(
     from watchkeeper.engines.experiments.trimming import trim as trimmed
 
     loaded, settings = load_asked(suite, config, data)
+    require_scorers(loaded)
     margin = margin_of(loaded, chosen)
 
     async def work(bench: Bench) -> Ruling:
@@ -184,6 +186,7 @@ def gate(
         _tell_ruling(asyncio.run(gated(before, after, None, None, None, allow_growth)), as_json)
         return
     loaded, settings = load_asked(suite, config, data)
+    require_scorers(loaded)
     margin = margin_of(loaded, chosen)
 
     async def work(bench: Bench) -> Ruling:

@@ -17,20 +17,23 @@ if TYPE_CHECKING:
     from watchkeeper.engines.experiments.results import Outcome
     from watchkeeper.engines.experiments.suite import Loaded
     from watchkeeper.records.manifest import Manifest
-    from watchkeeper.records.sheet import Sheet
+    from watchkeeper.records.sheet import Ruling, Sheet
 
 F = TypeVar("F", bound=Callable[..., Any])
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
+summary_option = click.option(
+    "--summary",
+    type=click.Path(path_type=Path),
+    help=f"Write a Markdown summary [the file that {STEP_SUMMARY} names, in CI].",
+)
+
+
 def publish_options(command: F) -> F:
     """The options of a command that writes a run for other tools."""
     for option in (
-        click.option(
-            "--summary",
-            type=click.Path(path_type=Path),
-            help=f"Write a Markdown summary [the file that {STEP_SUMMARY} names, in CI].",
-        ),
+        summary_option,
         click.option("--sarif", type=click.Path(path_type=Path), help="Write what failed as SARIF 2.1.0."),
         click.option("--junit", type=click.Path(path_type=Path), help="Write the cases and gates as JUnit XML."),
     ):
@@ -38,9 +41,51 @@ def publish_options(command: F) -> F:
     return command
 
 
+def write_summary(
+    wanted: Path | None,
+    outcome: Outcome,
+    path: str,
+    ruled: Sequence[Ruled],
+    *,
+    scored: bool,
+    advice: Sequence[str] = (),
+) -> None:
+    """Write what gates made of a recorded run as Markdown, where that is wanted or this is a step of CI.
+
+    Without `scored` its scores are not shown; `advice` is what to do, a command a line.
+    """
+    to, append = _summary_file(wanted)
+    if to is None:
+        return
+    import msgspec
+
+    from watchkeeper.adapters.formats.step_summary import step_summary
+    from watchkeeper.engines.experiments.sheets import sheet_of
+
+    shown = outcome if scored else msgspec.structs.replace(outcome, results=(), stopped=False)
+    text = step_summary(sheet_of(shown, path, (), {}, _rulings(ruled)))
+    if advice:
+        text += "\n".join(["", "For scores that are about what serves:", "", "```", *advice, "```", ""])
+    _write(to, text.encode(), append=append)
+
+
+def _summary_file(wanted: Path | None) -> tuple[Path | None, bool]:
+    """Where the summary goes, and whether it is added to what is there."""
+    if wanted is not None:
+        return wanted, False
+    named = os.environ.get(STEP_SUMMARY)
+    return (Path(named), True) if named else (None, False)
+
+
+def _rulings(ruled: Sequence[Ruled]) -> tuple[Ruling, ...]:
+    from watchkeeper.records.sheet import Ruling
+
+    return tuple(Ruling(gate=each.gate, passed=each.passed, sentence=each.sentence) for each in ruled)
+
+
 def publish(outcome: Outcome, loaded: Loaded, ruled: Sequence[Ruled], chosen: dict[str, Any]) -> None:
     """Write what was asked for; in CI the step's summary too. Raises `Failure` where a file cannot be written."""
-    summary = chosen["summary"] or (Path(os.environ[STEP_SUMMARY]) if os.environ.get(STEP_SUMMARY) else None)
+    summary, append = _summary_file(chosen["summary"])
     if chosen["junit"] is None and chosen["sarif"] is None and summary is None:
         return
     from watchkeeper import __version__
@@ -48,16 +93,14 @@ def publish(outcome: Outcome, loaded: Loaded, ruled: Sequence[Ruled], chosen: di
     from watchkeeper.adapters.formats.sarif import sarif
     from watchkeeper.adapters.formats.step_summary import step_summary
     from watchkeeper.engines.experiments.sheets import sheet_of
-    from watchkeeper.records.sheet import Ruling
 
-    rulings = tuple(Ruling(gate=each.gate, passed=each.passed, sentence=each.sentence) for each in ruled)
-    sheet = sheet_of(outcome, loaded.path.as_posix(), loaded.cases, loaded.suite.bars, rulings)
+    sheet = sheet_of(outcome, loaded.path.as_posix(), loaded.cases, loaded.suite.bars, _rulings(ruled))
     if chosen["junit"] is not None:
         _write(chosen["junit"], junit(sheet))
     if chosen["sarif"] is not None:
         _write(chosen["sarif"], sarif(sheet, __version__))
     if summary is not None:
-        _write(summary, step_summary(sheet).encode(), append=chosen["summary"] is None)
+        _write(summary, step_summary(sheet).encode(), append=append)
 
 
 def _write(path: Path, data: bytes, append: bool = False) -> None:
@@ -79,8 +122,8 @@ def comment(
 ) -> None:
     """Write the comment for a pull request: what differs between BASELINE and RUN, and the verdicts case by case.
 
-    Each is an experiment's id, or a file that `eval run --out` wrote (which holds no composition). Exit code 1 when a
-    score is worse in RUN.
+    Each is an experiment's id, or a file that `eval run --out` wrote, whose compositions are known where its run is in
+    the record. Exit code 1 when a score is worse in RUN.
     """
     from watchkeeper.adapters.formats.step_summary import step_summary
     from watchkeeper.engines.experiments.compare import NotComparable, compare_sides
@@ -122,15 +165,29 @@ def _tell(sheet: Sheet, text: str, out: Path | None, as_json: bool) -> None:
 
 
 def _experiments(words: Sequence[str], config: Path | None, data: str | None) -> dict[str, dict[str, Any]]:
-    """The recorded experiments among the words, by id."""
+    """The recorded experiments behind the words, ids or files, as far as they are known here."""
     from watchkeeper.cli.door import open_door
+    from watchkeeper.engines.recorder.home import HomeError
 
-    wanted = [word for word in words if not Path(word).is_file()]
-    if not wanted:
-        return {}
-    with open_door(config, data) as door:
-        rows = door.ask("experiments", {"limit": 10_000})["items"]
-    return {row["experiment_id"]: row for row in rows if row["experiment_id"] in wanted}
+    runs = {word: _run_in(word) for word in words}
+    try:
+        with open_door(config, data) as door:
+            found = {
+                word: door.ask("experiments", {"experiment_id": run})["items"] for word, run in runs.items() if run
+            }
+    except HomeError:
+        return {}  # two files are compared, and there is no record here
+    return {word: rows[0] for word, rows in found.items() if rows}
+
+
+def _run_in(word: str) -> str | None:
+    """The experiment that a word names, or whose results a file holds; None for another's log."""
+    from watchkeeper.cli.eval_logs import is_log
+    from watchkeeper.engines.experiments.results import read_results
+
+    if not Path(word).is_file():
+        return word
+    return None if is_log(Path(word)) else read_results(Path(word))[0].experiment_id
 
 
 def manifests(digests: Sequence[str | None], config: Path | None, data: str | None) -> list[Manifest | None]:

@@ -44,6 +44,7 @@ def _recorded(door: Door, wanted: Recorded) -> list[Item]:
         "until": wanted.until,
         "model": wanted.model,
         "service": wanted.service,
+        "agent": wanted.agent,
         "status": "ok",
         "operation": "chat",
         "limit": MOST_CALLS,
@@ -51,51 +52,60 @@ def _recorded(door: Door, wanted: Recorded) -> list[Item]:
     calls = door.ask("spans", asked)["items"]
     Random(wanted.seed).shuffle(calls)
     items: list[Item] = []
-    unread = 0
+    unread = wordless = 0
     for call in calls:
         if len(items) == wanted.n:
             break
-        item = _item(door, call, wanted.expect == "recorded")
-        if item is None:
-            unread += 1
-        else:
-            items.append(item)
+        messages = _messages(door, call)
+        answer = None if messages is None or wanted.expect == "nothing" else _answer(door, call)
+        unread += messages is None
+        wordless += messages is not None and wanted.expect == "recorded" and answer is None
+        if messages is not None and (answer is not None or wanted.expect == "nothing"):
+            items.append(_item(call, messages, answer))
     if not items:
-        raise Failure(
-            f"`recorded` found {len(calls)} chat calls since {wanted.since}, and the messages of none could be read "
-            f"({unread} tried). Widen `since`, or name another model or data directory.",
-            "suite",
-        )
+        raise Failure(_why_none(wanted, len(calls), unread, wordless), "suite")
     return items
 
 
-def _item(door: Door, call: dict[str, Any], expect: bool) -> Item | None:
-    """One call as a case: the messages exactly as they were sent, None where they are gone or no chat's."""
-    from watchkeeper.engines.experiments.dataset import Item
+def _why_none(wanted: Recorded, calls: int, unread: int, wordless: int) -> str:
+    if wordless:
+        return (
+            f"`recorded` found {calls} chat calls since {wanted.since}, and {wordless} of them were answered without a "
+            "text (by tool calls), so there is nothing to expect. Set `expect: nothing`, and judge by other scorers."
+        )
+    return (
+        f"`recorded` found {calls} chat calls since {wanted.since}, and the messages of none could be read "
+        f"({unread} tried). Widen `since`, or name another model, agent, service or data directory."
+    )
 
-    span, trace = call["span_id"], call["trace_id"]
-    reply = door.get(f"/api/v1/spans/{quote(span, safe='')}/request", {"trace": trace})
+
+def _messages(door: Door, call: dict[str, Any]) -> list[Any] | None:
+    """The messages exactly as they were sent, None where they are gone or no chat's."""
+    reply = door.get(f"/api/v1/spans/{quote(call['span_id'], safe='')}/request", {"trace": call["trace_id"]})
     try:
         messages = json.loads(reply.body)["messages"] if reply.status == 200 else None
     except (ValueError, KeyError, TypeError):
-        messages = None
-    if not isinstance(messages, list) or not messages:
         return None
-    answer = _answer(door, span, trace) if expect else None
-    if expect and answer is None:
-        return None
+    return messages if isinstance(messages, list) and messages else None
+
+
+def _item(call: dict[str, Any], messages: list[Any], answer: str | None) -> Item:
+    """One call as a case."""
+    from watchkeeper.engines.experiments.dataset import Item
+
     return Item(
-        case_id=f"span:{span}",
+        case_id=f"span:{call['span_id']}",
         messages=messages,
         expected=answer,
         cluster=call.get("session"),
-        origin=f"span:{trace}/{span}",
+        origin=f"span:{call['trace_id']}/{call['span_id']}",
         attributes={"model": call.get("model")},
     )
 
 
-def _answer(door: Door, span: str, trace: str) -> str | None:
-    reply = door.get(f"/api/v1/spans/{quote(trace, safe='')}/{quote(span, safe='')}")
+def _answer(door: Door, call: dict[str, Any]) -> str | None:
+    """The text that was answered; None where there was none."""
+    reply = door.get(f"/api/v1/spans/{quote(call['trace_id'], safe='')}/{quote(call['span_id'], safe='')}")
     if reply.status != 200:
         return None
     said = json.loads(reply.body)["conversation"]["output"]

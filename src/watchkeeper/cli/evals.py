@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from watchkeeper.cli.eval_answers import answers
-from watchkeeper.cli.eval_behaviour import behaviour
-from watchkeeper.cli.eval_formats import formats
-from watchkeeper.cli.eval_locales import locales
-from watchkeeper.cli.eval_map import map_
-from watchkeeper.cli.eval_migrate import migrate
-from watchkeeper.cli.eval_mutants import mutants
-from watchkeeper.cli.eval_overclaim import overclaim
-from watchkeeper.cli.eval_prompt import prompt
-from watchkeeper.cli.eval_properties import properties
-from watchkeeper.cli.eval_publish import comment
-from watchkeeper.cli.eval_run import run
-from watchkeeper.cli.eval_sides import side
-from watchkeeper.cli.eval_status import status
-from watchkeeper.cli.eval_stress import stress
-from watchkeeper.cli.eval_sunset import sunset
-from watchkeeper.cli.eval_tables import columns_of, compare_tables, contrast_options, power, summarize, table_options
+from watchkeeper.cli.eval_tables import contrast_options, table_options
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table
 
 if TYPE_CHECKING:
@@ -33,28 +19,59 @@ SHOWN_CASES = 20
 PAGE = 10_000
 
 
-@click.group("eval")
+COMMANDS: dict[str, tuple[str, str]] = {
+    "answers": ("eval_answers", "answers"),
+    "behaviour": ("eval_behaviour", "behaviour"),
+    "comment": ("eval_publish", "comment"),
+    "formats": ("eval_formats", "formats"),
+    "gate": ("eval_gate", "gate"),
+    "locales": ("eval_locales", "locales"),
+    "map": ("eval_map", "map_"),
+    "migrate": ("eval_migrate", "migrate"),
+    "mutants": ("eval_mutants", "mutants"),
+    "overclaim": ("eval_overclaim", "overclaim"),
+    "power": ("eval_tables", "power"),
+    "prompt": ("eval_prompt", "prompt"),
+    "properties": ("eval_properties", "properties"),
+    "resume": ("eval_resume", "resume"),
+    "run": ("eval_run", "run"),
+    "status": ("eval_status", "status"),
+    "stress": ("eval_stress", "stress"),
+    "summarize": ("eval_tables", "summarize"),
+    "sunset": ("eval_sunset", "sunset"),
+}
+"""Each command's module and name there: only the one that is named is loaded, for a run starts often."""
+
+
+class EvalGroup(click.Group):
+    """A group that loads a command when it is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        return sorted({*COMMANDS, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One command, from its module."""
+        if cmd_name in COMMANDS:
+            module, name = COMMANDS[cmd_name]
+            command: click.Command = getattr(importlib.import_module(f"watchkeeper.cli.{module}"), name)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named; a name that is none comes with the one that may be meant."""
+        names = self.list_commands(ctx)
+        near = difflib.get_close_matches(args[0], names, n=1)
+        if args[0] not in names and near:
+            ctx.fail(f"there is no `eval {args[0]}`; did you mean `eval {near[0]}`?")
+        return super().resolve_command(ctx, args)
+
+
+@click.group("eval", cls=EvalGroup)
 def eval_() -> None:
     """Run suites of cases and compare them, item by item."""
-
-
-eval_.add_command(run)
-eval_.add_command(prompt)
-eval_.add_command(migrate)
-eval_.add_command(formats)
-eval_.add_command(comment)
-eval_.add_command(properties)
-eval_.add_command(status)
-eval_.add_command(answers)
-eval_.add_command(summarize)
-eval_.add_command(power)
-eval_.add_command(overclaim)
-eval_.add_command(map_)
-eval_.add_command(behaviour)
-eval_.add_command(locales)
-eval_.add_command(mutants)
-eval_.add_command(stress)
-eval_.add_command(sunset)
 
 
 @eval_.command()
@@ -91,6 +108,8 @@ def compare(
     --a and --b of --by are compared; without --a and --b all pairs are, with p-values adjusted for their number. Exit
     code 1 when a score is worse in B, 0 when none is, 2 when they cannot be compared.
     """
+    from watchkeeper.cli.eval_sides import side
+    from watchkeeper.cli.eval_tables import columns_of, compare_tables
     from watchkeeper.engines.experiments.compare import NotComparable, compare_sides
     from watchkeeper.engines.experiments.dataset import SuiteError
 

@@ -161,7 +161,7 @@ def _influence(
     import asyncio
     import os
 
-    from watchkeeper.adapters.models.openai_http import OpenAIHttp
+    from watchkeeper.compose.asking import provider_of
     from watchkeeper.engines.lineage.influence import Influence, influences
     from watchkeeper.queries.registry import as_plain
 
@@ -171,7 +171,7 @@ def _influence(
     total = samples * (len(candidates) + 1)
 
     async def run(told: Any) -> tuple[Influence, ...]:
-        async with OpenAIHttp(url, os.environ.get("OPENAI_API_KEY"), connections=8) as provider:
+        async with provider_of("openai", url, os.environ.get("OPENAI_API_KEY")) as provider:
             overrides = {"model": model} if model else {}
             return await influences(request, candidates, provider, samples, overrides=overrides, progress=told)
 

@@ -6,6 +6,8 @@ fails where a score is below its bar, and one for each gate:
     pytest evals/ --eval-against baseline.jsonl --eval-require not-worse
 
 The suite is run once, when the first of its tests runs; answers are kept and asked for only once, as by the command.
+
+The fixture `watchkeeper_eval` runs a suite, or some of its cases, inside a test that asserts on its verdicts.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from watchkeeper.cli.pytest_fixture import Evals
     from watchkeeper.records.sheet import Line, Ruling, Sheet
 
 SUFFIX = ".eval.yaml"
@@ -33,6 +36,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--eval-margin", type=float, help="the difference that does not matter")
     group.addoption("--eval-cap-usd", type=float, help="stop before more than this could be spent")
     group.addoption("--eval-data", metavar="DIR", help="the data directory (./.watchkeeper)")
+
+
+@pytest.fixture
+def watchkeeper_eval(request: pytest.FixtureRequest) -> Evals:
+    """Run a suite, or some of its cases, and assert on its scores and verdicts.
+
+    `run = watchkeeper_eval("desk.yaml")` gives means with intervals (`run["exact"].low`), verdicts that are true where
+    they passed (`run.at_least("exact", 0.8)`, `run.against("before.jsonl")`) and single cases (`run.case("3").passed`).
+    """
+    from watchkeeper.cli.pytest_fixture import Evals
+
+    names = ("target", "model", "cap_usd", "data")
+    return Evals(request.path, {name: request.config.getoption(f"eval_{name}") for name in names})
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -52,10 +68,19 @@ class EvalFile(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         """One test for each case and rerun, and one for each gate."""
+        import click
+
+        from watchkeeper.cli.eval_run import require_scorers
         from watchkeeper.cli.eval_sources import sources_of
+        from watchkeeper.engines.experiments.dataset import SuiteError
         from watchkeeper.engines.experiments.suite import load_suite
 
-        self._loaded = load_suite(self.path, sources_of(None, self.config.getoption("eval_data")))
+        try:
+            self._loaded = load_suite(self.path, sources_of(None, self.config.getoption("eval_data")))
+            require_scorers(self._loaded)
+            gates = len(self._gates())
+        except (SuiteError, ValueError, click.ClickException) as error:
+            raise self.CollectError(str(error)) from error
         names = [
             case.case_id if repeat == 0 else f"{case.case_id} (rerun {repeat})"
             for case in self._loaded.cases
@@ -63,7 +88,7 @@ class EvalFile(pytest.File):
         ]
         for name in names:
             yield EvalCase.from_parent(self, name=name)
-        for place in range(len(self._gates())):
+        for place in range(gates):
             yield EvalGate.from_parent(self, name=f"gate {place + 1}", place=place)
 
     def sheet(self) -> Sheet:
@@ -79,7 +104,7 @@ class EvalFile(pytest.File):
         return self._sheet
 
     def _gates(self) -> list[Any]:
-        from watchkeeper.cli.eval_run import gates_of
+        from watchkeeper.cli.eval_run import Stated, gates_of
 
         option = self.config.getoption
         wanted = {
@@ -89,24 +114,18 @@ class EvalFile(pytest.File):
             "margin": option("eval_margin"),
             "stop_early": None,
         }
-        return gates_of(wanted, self._loaded, None, option("eval_data"))
+        return gates_of(wanted, Stated.by(self._loaded), None, option("eval_data"))
 
     def _run(self) -> Sheet:
         from watchkeeper.cli.eval_run import run_suite
+        from watchkeeper.cli.pytest_fixture import CHOSEN, sheet_of_run
         from watchkeeper.config import load
-        from watchkeeper.engines.experiments.sheets import sheet_of
-        from watchkeeper.records.sheet import Ruling
 
         option = self.config.getoption
-        chosen = {
-            "concurrency": 8, "requests_per_minute": None, "tokens_per_minute": None, "retries": 2, "no_cache": False,
-            "cap_usd": option("eval_cap_usd"), "stop_early": None, "span": (0.0, 1.0),
-        }  # fmt: skip
+        chosen = {**CHOSEN, "cap_usd": option("eval_cap_usd")}
         settings = load(None, data=option("eval_data"))
         target = option("eval_target"), option("eval_model")
-        ran = run_suite(self._loaded, settings, self._gates(), target, chosen)
-        rulings = [Ruling(gate=each.gate, passed=each.passed, sentence=each.sentence) for each in ran.ruled]
-        return sheet_of(ran.outcome, str(self.path), self._loaded.cases, self._loaded.suite.bars, rulings)
+        return sheet_of_run(run_suite(self._loaded, settings, self._gates(), target, chosen), self._loaded)
 
 
 class EvalCase(pytest.Item):

@@ -243,15 +243,14 @@ class _Asking:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from watchkeeper.adapters.models.openai_http import OpenAIHttp
-        from watchkeeper.compose.asking import price_of
+        from watchkeeper.compose.asking import price_of, provider_of
         from watchkeeper.engines.experiments.replay import Walker
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         console = Console(stderr=True)
         with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
             task = bar.add_task(title, total=samples * len(requests))
-            async with OpenAIHttp(self.target, self._key, connections=concurrency) as provider:
+            async with provider_of("openai", self.target, self._key) as provider:
                 walker = Walker(
                     provider,
                     cassette,

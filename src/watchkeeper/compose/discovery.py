@@ -6,7 +6,6 @@ import importlib
 import inspect
 import pkgutil
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -23,12 +22,11 @@ def discover(kind: Kind) -> dict[str, Any]:
 
     A package that takes the id of one of ours, or that cannot be imported, raises `ConfigError` naming it.
     """
-    package = importlib.import_module(f"watchkeeper.capabilities.{kind}")
+    from importlib.metadata import entry_points
+
     found: dict[str, Any] = {}
-    for module in pkgutil.iter_modules(package.__path__):
-        for value in vars(importlib.import_module(f"{package.__name__}.{module.name}")).values():
-            if inspect.isclass(value) and value.__module__.endswith(f".{module.name}") and hasattr(value, "header"):
-                found[value.header.id] = value
+    for name in _files(kind):
+        found |= _in_file(kind, name)
     for point in entry_points(group=f"watchkeeper.{kind}"):
         try:
             value = point.load()
@@ -44,9 +42,26 @@ def discover(kind: Kind) -> dict[str, Any]:
     return found
 
 
+@cache
+def _files(kind: Kind) -> frozenset[str]:
+    """The names of our files of a kind."""
+    package = importlib.import_module(f"watchkeeper.capabilities.{kind}")
+    return frozenset(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def _in_file(kind: Kind, name: str) -> dict[str, Any]:
+    """The capabilities in one of our files by id; its stem is the id of the one that is public."""
+    module = importlib.import_module(f"watchkeeper.capabilities.{kind}.{name}")
+    classes = (each for each in vars(module).values() if inspect.isclass(each) and each.__module__ == module.__name__)
+    return {each.header.id: each for each in classes if hasattr(each, "header")}
+
+
 def build(kind: Kind, use: Capability, config: Config) -> Any:
     """One capability with the parameters of its settings; raises `ConfigError` naming key, value and fix."""
-    known = discover(kind)
+    # One of ours is built without looking at, and loading, all others.
+    known = _in_file(kind, use.use) if use.use in _files(kind) else {}
+    if use.use not in known:
+        known = discover(kind)
     where = f"{config.file or 'settings'}: `{kind}` {use.name or use.use!r}"
     if use.use not in known:
         raise ConfigError(f"{where}: there is no {use.use!r}; known are: {', '.join(sorted(known))}.")

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from watchkeeper.adapters.models.openai_http import OpenAIHttp
 from watchkeeper.analysis.favouring import family
+from watchkeeper.compose.asking import provider_of
 from watchkeeper.engines.experiments.dataset import SuiteError
 from watchkeeper.engines.experiments.runner import Plan
 
@@ -22,7 +22,7 @@ async def attach_judges(plan: Plan, stack: AsyncExitStack, environ: Mapping[str,
         scorer: Any = judge.scorer
         if hasattr(scorer, "attached"):
             key = _key(scorer.api_key, os.environ if environ is None else environ)
-            endpoint = OpenAIHttp(scorer.base_url, key, connections=plan.concurrency)
+            endpoint = provider_of("openai", scorer.base_url, key)
             scorer = scorer.attached(await stack.enter_async_context(endpoint))
             judge = msgspec.structs.replace(judge, scorer=scorer)
         judges.append(judge)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from watchkeeper.adapters.models.openai_http import OpenAIHttp
+from watchkeeper.adapters.models.posting import Posting
+from watchkeeper.compose.asking import provider_of
 from watchkeeper.compose.upstreams import specs_of
 from watchkeeper.config import Config, ConfigError
 from watchkeeper.config import Probe as Settings
@@ -23,9 +24,9 @@ from watchkeeper.records.record import Record
 def prober_of(config: Config, home: Home, record: Callable[[Record], object], clock_ns: Callable[[], int]) -> Prober:
     """The prober; raises `ConfigError` for a probe that cannot be asked."""
     probes = tuple(_probe(each, config, number) for number, each in enumerate(config.probes))
-    known: dict[str, OpenAIHttp] = {}
+    known: dict[str, Posting] = {}
 
-    def ask(upstream: str | None = None) -> OpenAIHttp | None:
+    def ask(upstream: str | None = None) -> Posting | None:
         """A provider that leads to the gateway that holds the data directory now, and through it to an upstream."""
         holder = home.holder()
         if holder is None or holder.address is None:
@@ -39,7 +40,7 @@ def prober_of(config: Config, home: Home, record: Callable[[Record], object], cl
                 headers["X-Watchkeeper-Upstream"] = upstream
             for old in [each for each in known if not each.startswith(f"{holder.token} ")]:
                 del known[old]
-            known[place] = OpenAIHttp(f"http://{host}:{port}/v1", headers=headers)
+            known[place] = provider_of("openai", f"http://{host}:{port}/v1", None, headers=headers)
         return known[place]
 
     return Prober(probes, ask, record, clock_ns)

@@ -224,6 +224,52 @@ class ModelProvider(Protocol):
         ...
 
 
+class Answering(Protocol):
+    """An HTTP reply as it comes."""
+
+    @property
+    def status(self) -> int:
+        """Its status."""
+        ...
+
+    @property
+    def raw_headers(self) -> Iterable[tuple[bytes, bytes]]:
+        """Its headers as they came."""
+        ...
+
+    async def readany(self) -> bytes:
+        """What has come of the body, empty at its end; raises `OSError` where it ends too early."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the reply, and of its connection where it is not whole."""
+        ...
+
+
+class Carrier(Protocol):
+    """Sends HTTP requests. Made inside a running loop."""
+
+    async def request(
+        self,
+        method: str,
+        base_url: str,
+        path: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes,
+        times_s: tuple[float, float],
+    ) -> Answering:
+        """Send a request; returns when the reply's head is here. `times_s` are for connecting and for the whole reply.
+
+        Raises `OSError` (`TimeoutError` among them), and `ValueError` for what cannot be written. The engines' carriers
+        say by `NotConnected` that nothing was sent.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
 class Notifier(Protocol):
     """Tells people."""
 

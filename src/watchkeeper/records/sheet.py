@@ -48,7 +48,7 @@ class Verdict(Record):
 
 class Sheet(Record):
     """One run. `path` is the suite's file; `changes` are the components of the composition that differ from the
-    baseline's.
+    baseline's, None where the composition of one of them is not known.
 
     `ended` says why not all cases were asked, None where they were.
     """
@@ -64,6 +64,6 @@ class Sheet(Record):
     rulings: tuple[Ruling, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     baseline: str | None = None
-    changes: tuple[tuple[str, str | None, str | None], ...] = ()
+    changes: tuple[tuple[str, str | None, str | None], ...] | None = ()
     spent_usd: float | None = None
     ended: str | None = None

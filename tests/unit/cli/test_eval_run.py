@@ -104,6 +104,9 @@ def test_a_run_is_gated_against_its_baseline(tmp_path: Path, answer: str, words:
         (("--require", "better"), "--against"),
         (("--stop-early", "exact"), "something to compare with"),
         (("--against", "none.jsonl"), "none.jsonl"),
+        (("--target", "localhost:99"), "is no URL"),
+        (("--out", "nowhere/out.jsonl"), "there is no folder"),
+        (("--junit", "/nowhere/out.xml"), "there is no folder"),
     ],
 )
 def test_a_gate_that_cannot_be_meant_is_told(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
@@ -119,6 +122,17 @@ def test_a_clear_verdict_ends_the_run_early_and_says_why(tmp_path: Path) -> None
     ended, told = run(tmp_path, "'x'", *words, count=400)
     assert (ended, told["ended_by"]) == (1, "verdict") and told["answered"] < 60
     assert "worse than the baseline" in told["why"] and "all looks" in told["why"]
+    assert "quote the one that holds at all looks" in told["gates"][0]["sentence"]
+
+
+def test_a_comment_says_what_differs_or_that_it_is_not_known(tmp_path: Path) -> None:
+    first, second = str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")
+    run(tmp_path, "str(number)", "--out", first)
+    (tmp_path / "numbers.py").rename(tmp_path / "digits.py")
+    wk(tmp_path, "eval", "run", str(tmp_path / "digits.py"), "--out", second)
+    assert "numbers\\.py:target | digits\\.py:target" in wk(tmp_path, "eval", "comment", first, second).stdout
+    said = wk(tmp_path / "elsewhere", "eval", "comment", first, second)
+    assert said.exit_code == 0 and "what differs in the composition is not known" in said.stdout
 
 
 def test_what_is_the_same_is_asked_to_the_end(tmp_path: Path) -> None:
@@ -126,6 +140,16 @@ def test_what_is_the_same_is_asked_to_the_end(tmp_path: Path) -> None:
     words = ("--against", against, "--stop-early", "exact")
     ended, told = run(tmp_path, "str(number) if (number + 1) % 3 else 'x'", *words)
     assert (ended, told["ended_by"], told["answered"]) == (0, "all", 60)
+
+
+def test_a_wrong_key_ends_the_run_with_what_to_do(tmp_path: Path) -> None:
+    with LabServer(LabConfig(rules=CALM.rules, api_key="right")) as lab:
+        suite = asked(tmp_path, lab.base_url, 200)
+        done = wk(tmp_path, "eval", "run", str(suite), "--at-least", "exakt=1", "--concurrency", "4")
+        assert done.exit_code == 1 and len(lab.calls) <= 20 + 4
+    assert "All of the first 20 calls were refused" in done.stdout
+    assert "api_key: env:NAME" in done.stderr and "eval resume" in done.stderr
+    assert "No scorer of the suite is called 'exakt'" in done.stderr
 
 
 def test_the_same_command_again_asks_only_what_is_not_answered(tmp_path: Path) -> None:
@@ -140,6 +164,15 @@ def test_the_same_command_again_asks_only_what_is_not_answered(tmp_path: Path) -
         assert len(lab.calls) == 40
 
 
+def test_an_answer_through_one_interface_is_not_kept_for_another(tmp_path: Path) -> None:
+    with LabServer(CALM) as lab:
+        for number, api in enumerate(("openai", "responses", "anthropic"), 1):
+            suite = asked(tmp_path, lab.base_url, 3)
+            suite.write_text(suite.read_text().replace("model: lab-small", f"model: lab-small\n  api: {api}"))
+            told = json.loads(wk(tmp_path, "eval", "run", str(suite), "--json").stdout)
+            assert told["asked"]["kept"] == 0 and told["errors"] == 0 and len(lab.calls) == 3 * number
+
+
 def test_kept_answers_are_counted_and_can_be_forgotten(tmp_path: Path) -> None:
     def answers(*words: str) -> dict[str, int]:
         found: dict[str, int] = json.loads(wk(tmp_path, "eval", "answers", "--json", *words).stdout)
@@ -148,8 +181,9 @@ def test_kept_answers_are_counted_and_can_be_forgotten(tmp_path: Path) -> None:
     with LabServer(CALM) as lab:
         wk(tmp_path, "eval", "run", str(asked(tmp_path, lab.base_url, 5)))
     assert answers()["answers"] == 5 and answers()["bytes"] > 0
-    assert answers("--forget", "--older-than", "1h") == answers() | {"forgotten": 0}
-    assert answers("--forget") == {"answers": 0, "bytes": 0, "forgotten": 5}
+    assert answers("--forget", "--older-than", "1h")["forgotten"] == 0
+    gone = {"answers": 0, "bytes": 0, "forgotten": 5, "runs": 0, "runs_forgotten": 0}
+    assert answers("--forget") == gone
     assert wk(tmp_path, "eval", "answers", "--older-than", "1h").exit_code == 2
     assert wk(tmp_path, "eval", "answers", "--forget", "--older-than", "soon").exit_code == 2
 
@@ -180,8 +214,9 @@ def test_a_cap_in_money_ends_the_run_before_it_is_passed(tmp_path: Path) -> None
     with LabServer(CALM) as lab:
         suite = asked(tmp_path, lab.base_url, 10)
         words = ("--config", str(tmp_path / "w.toml"), "--retries", "0", "--concurrency", "1", "--cap-usd", "60")
-        told = json.loads(wk(tmp_path, "eval", "run", str(suite), "--json", *words).stdout)
-    assert told["ended_by"] == "cap" and 0 < told["answered"] < 10
+        done = wk(tmp_path, "eval", "run", str(suite), "--json", *words)
+    told = json.loads(done.stdout)
+    assert done.exit_code == 3 and told["ended_by"] == "cap" and 0 < told["answered"] < 10
     assert told["asked"]["spent_usd"] <= 60 and "cap of $60" in told["why"]
 
 
@@ -261,3 +296,44 @@ def test_a_run_with_its_cells_can_be_mapped(tmp_path: Path) -> None:
     assert {tuple(c["cell"]): c["state"] for c in json.loads(done.stdout)["cells"]} == {
         ("sums",): "passing", ("dates",): "failing", ("poems",): "unmeasured",
     }  # fmt: skip
+
+
+def unscored(folder: Path, url: str) -> Path:
+    suite = asked(folder, url, 4, properties=[{"name": "short", "holds": "at_most", "words": 9}])
+    suite.write_text(yaml.safe_dump({k: v for k, v in yaml.safe_load(suite.read_text()).items() if k != "scorers"}))
+    (folder / "prompt.txt").write_text("Be short. Be kind.")
+    return suite
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("run", "SUITE"), 2, "watchkeeper eval properties SUITE"),
+        (("prompt", "profile", "SUITE"), 2, "watchkeeper eval properties SUITE"),
+        (("prompt", "trim", "SUITE", "--out", "OUT"), 2, "watchkeeper eval properties SUITE"),
+        (("prompt", "gate", "PROMPT", "PROMPT", "--suite", "SUITE"), 2, "watchkeeper eval properties SUITE"),
+        (("formats", "SUITE", "--margin", "0.1"), 2, "watchkeeper eval properties SUITE"),
+        (("stress", "SUITE"), 2, "needs a scorer"),
+        (("gate", "SUITE", "--at-least", "exact=1"), 2, "no finished run of 'ship'"),
+        (("migrate", "SUITE", "--to-prompt", "PROMPT", "--margin", "0.9"), 0, "failed calls"),
+        (("properties", "SUITE"), 3, "short"),
+    ],
+)
+def test_a_suite_with_properties_and_no_scorers_has_a_clear_outcome_everywhere(
+    tmp_path: Path, words: tuple[str, ...], code: int, says: str
+) -> None:
+    with LabServer(CALM) as lab:
+        suite = unscored(tmp_path, lab.base_url)
+        run(tmp_path, "str(number)", count=1)
+        places = {"SUITE": str(suite), "PROMPT": str(tmp_path / "prompt.txt"), "OUT": str(tmp_path / "out.txt")}
+        done = wk(tmp_path, "eval", *(places.get(word, word) for word in words))
+    assert done.exit_code == code, done.output
+    assert says.replace("SUITE", str(suite)) in done.output
+
+
+@pytest.mark.parametrize("first", ["properties", "mutants"])
+def test_whichever_eval_comes_first_makes_the_data_directory(tmp_path: Path, first: str) -> None:
+    with LabServer(CALM) as lab:
+        suite = unscored(tmp_path, lab.base_url)
+        assert wk(tmp_path, "eval", first, str(suite)).exit_code in (0, 1, 3)
+        assert wk(tmp_path, "eval", "run", str(asked(tmp_path, lab.base_url, 2))).exit_code == 0

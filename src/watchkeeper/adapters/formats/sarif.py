@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -55,7 +56,7 @@ def _gate(sheet: Sheet, ruling: Ruling) -> dict[str, Any] | None:
 
 
 def _result(sheet: Sheet, rule: str, level: str, what: str, text: str) -> dict[str, Any]:
-    place = {"artifactLocation": {"uri": sheet.path}, "region": {"startLine": 1}}
+    place = {"artifactLocation": {"uri": quote(sheet.path, safe="/!$&'()*+,;=@~")}, "region": {"startLine": 1}}
     return {
         "ruleId": rule,
         "level": level,

@@ -40,6 +40,8 @@ def _spent(sheet: Sheet) -> str:
 def _changes(sheet: Sheet) -> list[str]:
     if sheet.baseline is None:
         return []
+    if sheet.changes is None:
+        return [f"Compared with {_safe(sheet.baseline)}: what differs in the composition is not known here.", ""]
     if not sheet.changes:
         return [f"Compared with {_safe(sheet.baseline)}: the composition is the same.", ""]
     rows = [f"| {_safe(name)} | {_cell(old)} | {_cell(new)} |" for name, old, new in sheet.changes]

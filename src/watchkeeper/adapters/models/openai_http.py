@@ -6,13 +6,13 @@ A failure is told as it is. Nothing is tried again in silence: whoever asks deci
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from watchkeeper.adapters.models.posting import Posted, Posting, refused, text_or_none, tokens, unreadable
-from watchkeeper.kinds.ports import Completion
+from watchkeeper.kinds.ports import Carrier, Completion
 
 
 class OpenAIHttp(Posting):
@@ -23,20 +23,22 @@ class OpenAIHttp(Posting):
 
     def __init__(
         self,
+        carrier: Callable[[], Carrier],
         base_url: str,
         api_key: str | None = None,
         *,
         timeout_s: float = 120.0,
         headers: Mapping[str, str] | None = None,
-        connections: int = 64,
     ) -> None:
         key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        super().__init__({**(headers or {}), **key}, timeout_s, connections)
-        self._url = base_url.rstrip("/") + "/chat/completions"
+        super().__init__(carrier, {**(headers or {}), **key}, timeout_s)
+        self._url = base_url.rstrip("/")
 
     async def complete(self, messages: str, parameters: Mapping[str, object]) -> Completion:
         """One completion for a JSON message list; `parameters` are the request's other fields, `model` among them."""
-        posted = await self.post(self._url, {**parameters, "messages": msgspec.Raw(messages.encode())})
+        posted = await self.post(
+            self._url, "/chat/completions", {**parameters, "messages": msgspec.Raw(messages.encode())}
+        )
         return posted if isinstance(posted, Completion) else _read(posted)
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from watchkeeper.kinds.ports import Completion
-
-if TYPE_CHECKING:
-    import aiohttp
+from watchkeeper.kinds.ports import Answering, Carrier, Completion
 
 MAX_REPLY_BYTES = 64 << 20
 SHOWN = 300
+_PLAIN = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
 _WORTH_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
@@ -35,50 +34,50 @@ class Posted(NamedTuple):
     composition: str | None = None
 
 
-class Posting:
+class Posting(ABC):
     """One pool of connections to one endpoint. Used as an async context manager, or closed after use.
 
-    `timeout_s` bounds one whole call. Redirects are not followed, so that a key goes nowhere else.
+    `carrier` makes what sends requests, inside the running loop. `timeout_s` bounds connecting, and then the reply.
+    Redirects are not followed, so that a key goes nowhere else.
     """
 
-    def __init__(self, headers: Mapping[str, str], timeout_s: float = 120.0, connections: int = 64) -> None:
-        self._headers = {**headers, "Content-Type": "application/json", "Accept": "application/json"}
-        self._timeout_s = timeout_s
-        self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(self, carrier: Callable[[], Carrier], headers: Mapping[str, str], timeout_s: float = 120.0) -> None:
+        self._headers = tuple({**headers, **_PLAIN}.items())
+        self._times_s = (timeout_s, timeout_s)
+        self._make = carrier
+        self._carrier: Carrier | None = None
 
-    async def post(self, url: str, body: Mapping[str, object]) -> Posted | Completion:
-        """Post a body; a Completion is the failure to get any reply."""
-        import aiohttp
+    @abstractmethod
+    async def complete(self, messages: str, parameters: Mapping[str, object]) -> Completion:
+        """One completion for a JSON message list."""
 
+    async def post(self, url: str, path: str, body: Mapping[str, object]) -> Posted | Completion:
+        """Post a body to a path below a URL; a Completion is the failure to get any reply."""
         started = time.perf_counter_ns()
+        if self._carrier is None:
+            self._carrier = self._make()
         try:
             encoded = msgspec.json.encode(body)
-            async with self._open().post(url, data=encoded, headers=self._headers, allow_redirects=False) as response:
-                data = await response.content.read(MAX_REPLY_BYTES + 1)
-                while len(data) <= MAX_REPLY_BYTES and not response.content.at_eof():
-                    data += await response.content.read(MAX_REPLY_BYTES + 1 - len(data))
-                status, given = response.status, response.headers
+            reply = await self._carrier.request("POST", url, path, self._headers, encoded, self._times_s)
+            data = await _whole(reply)
         except TimeoutError:
-            return failed(f"no answer within {self._timeout_s:g} s", started, retriable=True)
-        except (aiohttp.ClientError, OSError) as error:
-            return failed(f"{type(error).__name__}: {error}", started, retriable=True)
-        if len(data) > MAX_REPLY_BYTES:
-            return failed(f"the reply is longer than {MAX_REPLY_BYTES >> 20} MiB", started)
-        again = given.get("x-should-retry", "").lower()
-        worth = again == "true" or (again != "false" and status in _WORTH_AGAIN)
-        try:
-            reply = msgspec.json.decode(data)
-        except msgspec.DecodeError:
-            reply = None
-        composition = given.get("x-watchkeeper-composition")
-        return Posted(status, reply, data, started, worth, retry_after(given), composition)
+            return failed(f"no answer within {self._times_s[1]:g} s", started, retriable=True)
+        except OSError as error:
+            return failed(f"{url}: {error}", started, retriable=True)
+        except ValueError as error:
+            return failed(f"{url}: {error}", started)
+        given = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reply.raw_headers}
+        packed = given.get("content-encoding", "").strip().lower() in ("gzip", "deflate")
+        unpacked = _unpacked(data) if packed and data is not None else data
+        if unpacked is None:
+            return failed(f"the reply cannot be unpacked or is longer than {MAX_REPLY_BYTES >> 20} MiB", started)
+        return _posted(reply.status, given, unpacked, started)
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._carrier is not None:
+            await self._carrier.close()
+            self._carrier = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -88,16 +87,42 @@ class Posting:
     ) -> None:
         await self.close()
 
-    def _open(self) -> aiohttp.ClientSession:
-        import aiohttp
 
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections),
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._session
+async def _whole(reply: Answering) -> bytes | None:
+    """The body of a reply; None where it is too long."""
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while size <= MAX_REPLY_BYTES and (data := await reply.readany()):
+            pieces.append(data)
+            size += len(data)
+    finally:
+        reply.close()
+    return b"".join(pieces) if size <= MAX_REPLY_BYTES else None
+
+
+def _unpacked(data: bytes) -> bytes | None:
+    """A body that came compressed although nobody asked for that; None where it cannot be read or is too long."""
+    import zlib
+
+    for bits in (47, -15):
+        unpacker = zlib.decompressobj(bits)
+        try:
+            plain = unpacker.decompress(data, MAX_REPLY_BYTES + 1)
+        except zlib.error:
+            continue
+        return plain if len(plain) <= MAX_REPLY_BYTES else None
+    return None
+
+
+def _posted(status: int, given: Mapping[str, str], data: bytes, started: int) -> Posted:
+    again = given.get("x-should-retry", "").lower()
+    worth = again == "true" or (again != "false" and status in _WORTH_AGAIN)
+    try:
+        reply = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        reply = None
+    return Posted(status, reply, data, started, worth, retry_after(given), given.get("x-watchkeeper-composition"))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

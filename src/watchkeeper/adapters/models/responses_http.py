@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from watchkeeper.adapters.models.posting import Posted, Posting, failed, refused, text_or_none, tokens, unreadable
-from watchkeeper.kinds.ports import Completion
+from watchkeeper.kinds.ports import Carrier, Completion
 
 
 class ResponsesHttp(Posting):
@@ -22,20 +22,20 @@ class ResponsesHttp(Posting):
 
     def __init__(
         self,
+        carrier: Callable[[], Carrier],
         base_url: str,
         api_key: str | None = None,
         *,
         timeout_s: float = 120.0,
         headers: Mapping[str, str] | None = None,
-        connections: int = 64,
     ) -> None:
         key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        super().__init__({**(headers or {}), **key}, timeout_s, connections)
-        self._url = base_url.rstrip("/") + "/responses"
+        super().__init__(carrier, {**(headers or {}), **key}, timeout_s)
+        self._url = base_url.rstrip("/")
 
     async def complete(self, messages: str, parameters: Mapping[str, object]) -> Completion:
         """One reply to a JSON message list."""
-        posted = await self.post(self._url, request(json.loads(messages), parameters))
+        posted = await self.post(self._url, "/responses", request(json.loads(messages), parameters))
         return posted if isinstance(posted, Completion) else _read(posted)
 
 

@@ -172,8 +172,10 @@ async def together(*arms: Awaitable[Answers]) -> list[Answers]:
 
 
 def score_of(plan: Plan, wanted: str | None) -> str:
-    """The name of the score to judge by: the wanted one, or that of the first scorer."""
+    """The name of the score to judge by: the wanted one, or that of the first scorer; raises `SuiteError`."""
     names = [judge.name or judge.scorer.header.id for judge in plan.judges]
+    if not names:
+        raise SuiteError(f"{plan.suite!r} has no scorers, and this compares scores. Add some under `scorers`.")
     if wanted is None:
         return names[0]
     if wanted.split(".")[0] not in names:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+import difflib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from watchkeeper.records.case import Case
 from watchkeeper.records.ids import digest
 from watchkeeper.records.record import Scalar, as_json
 
+_COLUMNS = ("id", "input", "messages", "expected", "cluster", "tags")
 _FIELD_LIMIT = 16 << 20
 
 
@@ -63,12 +65,17 @@ def read_dataset(path: Path, parquet: Callable[[Path], list[dict[str, Any]]] | N
     )
 
 
-def cases_of(items: Iterable[Item], dataset: str, path: Path) -> tuple[Case, ...]:
-    """The cases of some items. Items without an id are named by the digest of what they ask and expect."""
+def cases_of(
+    items: Iterable[Item], dataset: str, path: Path, places: Callable[[int], str] | None = None
+) -> tuple[Case, ...]:
+    """The cases of some items. Items without an id are named by the digest of what they ask and expect.
+
+    `places` says where an item stands; in `path`'s own list of cases if not given.
+    """
     named: Counter[str] = Counter()
     made = []
     for number, item in enumerate(items):
-        place = f"{path}: `cases[{number}]`"
+        place = f"{path}: `cases[{number}]`" if places is None else places(number)
         given = item.case_id or (None if item.id is None else str(item.id))
         messages = _messages(item, place)
         expected = item.expected if item.expected is None or isinstance(item.expected, str) else _text(item.expected)
@@ -123,22 +130,28 @@ def _read_jsonl(path: Path) -> list[Item]:
                 items.append(msgspec.json.decode(line, type=Item))
             except msgspec.DecodeError as error:
                 raise SuiteError(
-                    f"{path}:{number}: {error}. Mend that line; it holds {_short(line.strip())}."
+                    f"{path}:{number}: {_told(error)} Mend that line; it holds {_short(line.strip())}."
                 ) from error
     return items
 
 
 def _read_csv(path: Path) -> list[Item]:
+    import csv
+
     csv.field_size_limit(_FIELD_LIMIT)
     items = []
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, restkey="", strict=True)
-        known = {"id", "input", "messages", "expected", "cluster", "tags"}
-        unknown = [name for name in rows.fieldnames or () if name not in known]
-        if unknown or not rows.fieldnames:
+        if not rows.fieldnames:
+            raise SuiteError(f"{path}:1: the first line names no columns. Name them: {', '.join(sorted(_COLUMNS))}.")
+        for name in rows.fieldnames:
+            near = difflib.get_close_matches(name, _COLUMNS, n=1, cutoff=0.75)
+            if name not in _COLUMNS and near:
+                raise SuiteError(f"{path}:1: the column {name!r} is none that is known; did you mean {near[0]!r}?")
+        if not {"input", "messages"} & set(rows.fieldnames):
             raise SuiteError(
-                f"{path}:1: the columns are {', '.join(sorted(known))}, and the first line has "
-                f"{', '.join(map(repr, unknown)) or 'nothing'}. Rename or leave out the others."
+                f"{path}:1: there is no column `input` (a user's message) or `messages` (a list as JSON); there are "
+                f"{', '.join(map(repr, rows.fieldnames))}. Rename one."
             )
         try:
             for row in rows:
@@ -164,7 +177,7 @@ def _row_item(row: dict[str, Any], place: str) -> Item:
 
 
 def _csv_item(row: Mapping[str, str]) -> Item:
-    """An empty cell is nothing, except under `expected`, where it is the empty text."""
+    """An empty cell is nothing, except under `expected`, where it is the empty text; other columns are attributes."""
     return Item(
         id=row.get("id") or None,
         input=row.get("input") or None,
@@ -172,7 +185,19 @@ def _csv_item(row: Mapping[str, str]) -> Item:
         expected=row.get("expected"),
         cluster=row.get("cluster") or None,
         tags=tuple(row.get("tags", "").split()),
+        attributes={name: value for name, value in row.items() if name not in _COLUMNS},
     )
+
+
+def _told(error: msgspec.DecodeError) -> str:
+    """msgspec's message; a field that is not known comes with the one that may be meant."""
+    unknown = re.search(r"unknown field `(.+?)`", str(error))
+    if unknown is None:
+        return f"{error}."
+    known = [field.name for field in msgspec.structs.fields(Item)]
+    near = difflib.get_close_matches(unknown[1], known, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}; put others under `attributes`."
+    return f"`{unknown[1]}` is no field of a case; {hint}"
 
 
 def _text(value: Any) -> str:

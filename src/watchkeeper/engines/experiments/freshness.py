@@ -34,10 +34,13 @@ class Freshness(Record):
     other: tuple[Live, ...] = ()
 
 
-def freshness(tested: Mapping[str, int], live: Sequence[Live], models: Sequence[str]) -> Freshness:
+def freshness(
+    tested: Mapping[str, int], live: Sequence[Live], models: Sequence[str], own_among: bool = True
+) -> Freshness:
     """Compare what an experiment has tested (answers by composition) with the live calls for its `models`.
 
-    The experiment's own calls are taken off the live ones. It is fresh when its compositions answered all others.
+    The experiment's own calls are taken off the live ones, unless they are not among them (`own_among`): those of one
+    agent or service are not an eval's. It is fresh when its compositions answered all others.
     """
     if not tested:
         return Freshness(
@@ -51,7 +54,7 @@ def freshness(tested: Mapping[str, int], live: Sequence[Live], models: Sequence[
     for each in live:
         if each.model not in models:
             continue
-        own = min(left.get(each.composition, 0), each.calls)
+        own = min(left.get(each.composition, 0), each.calls) if own_among else 0
         left[each.composition] = left.get(each.composition, 0) - own
         calls = each.calls - own
         if each.composition in tested:
@@ -68,8 +71,9 @@ def freshness(tested: Mapping[str, int], live: Sequence[Live], models: Sequence[
     if others:
         return Freshness(
             state="stale",
-            sentence=f"{total - same} of {total} live calls were answered by {len(others)} compositions that this run "
-            "has not tested. Its scores say nothing of those: run the suite again with what serves.",
+            sentence=f"{total - same} of {total} live calls were answered by "
+            f"{'a composition' if len(others) == 1 else f'{len(others)} compositions'} that this run has not tested. "
+            f"Its scores say nothing of {'it' if len(others) == 1 else 'those'}: run the suite again with what serves.",
             share=share,
             calls=total,
             tested=names,
@@ -77,3 +81,27 @@ def freshness(tested: Mapping[str, int], live: Sequence[Live], models: Sequence[
         )
     sentence = f"All {total} live calls were answered by what this run has tested."
     return Freshness(state="fresh", sentence=sentence, share=share, calls=total, tested=names)
+
+
+def about_composition(tested: Mapping[str, int], composition: str) -> Freshness:
+    """Whether an experiment is about one composition that is named, whether it serves already or is about to.
+
+    `composition` is a digest, or how one begins.
+    """
+    names = tuple(sorted(tested))
+    if not tested:
+        return freshness({}, [], [])
+    hits = [name for name in names if name.startswith(composition)]
+    if hits == list(names):
+        sentence = f"All {sum(tested.values())} answers of this run came from {composition[:12]}."
+        return Freshness(state="fresh", sentence=sentence, share=1.0, tested=names)
+    if hits:
+        share = sum(tested[name] for name in hits) / sum(tested.values())
+        sentence = (
+            f"Only {share:.0%} of this run's answers came from {composition[:12]}: the composition changed while it "
+            "ran, and its scores are about no single one. Run the suite again."
+        )
+        return Freshness(state="stale", sentence=sentence, share=share, tested=names)
+    told = ", ".join(name[:12] for name in names)
+    sentence = f"This run tested {told}, and not {composition[:12]}. Its scores say nothing of that one."
+    return Freshness(state="stale", sentence=sentence, share=0.0, tested=names)

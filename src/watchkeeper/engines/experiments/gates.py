@@ -53,6 +53,13 @@ class Gate(ABC):
         raise ValueError(f"This gate does not watch {score!r}.")
 
 
+def _early(outcome: Outcome) -> str:
+    """What to say of an interval of a run that was looked at until its verdict was known."""
+    if outcome.ended_by != "verdict":
+        return ""
+    return " The run ended early, and these intervals are of one look: quote the one that holds at all looks."
+
+
 class Floor(Gate):
     """A score's mean must be at least a value: passed when its whole interval is, failed when none of it is."""
 
@@ -88,7 +95,7 @@ class Floor(Gate):
             told += f"; {missing} of {len(outcome.results)} answers have no value and are not in it"
             if passed and found.value * (1 - missing / len(outcome.results)) < self.floor:
                 passed, told = None, told + ", and if they were all 0 the mean would be below"
-        return Ruled(gate=gate, passed=passed, sentence=f"{told}.")
+        return Ruled(gate=gate, passed=passed, sentence=f"{told}.{_early(outcome)}")
 
     def watches(self, score: str) -> bool:
         """Whether it is about this score."""
@@ -124,7 +131,7 @@ class AgainstBaseline(Gate):
             unresolved = unresolved or (found.verdict == "not resolved" and found.verdict not in passing)
         worse = any(each.comparison.verdict == "worse" for each in compared)
         verdict = True if passed else None if unresolved and not worse else False
-        return Ruled(gate=gate, passed=verdict, sentence="; ".join(told) + ".")
+        return Ruled(gate=gate, passed=verdict, sentence="; ".join(told) + f".{_early(outcome)}")
 
     def watches(self, score: str) -> bool:
         """Whether the baseline has this score."""

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from watchkeeper.engines.experiments.dataset import SuiteError
+from watchkeeper.kinds.ports import Completion
 from watchkeeper.records.experiment import Experiment
 from watchkeeper.records.record import Record, Scalar, as_json
 from watchkeeper.records.score import Score
@@ -41,14 +42,21 @@ class Result(Record):
     attributes: dict[str, Scalar] = {}
 
 
-EndedBy = Literal["all", "stopped", "cap", "verdict"]
+EndedBy = Literal["all", "stopped", "cap", "verdict", "refused"]
+
+
+class Before(Record):
+    """What a run has come to before it goes on: its record, and its results; calls that failed are asked again."""
+
+    experiment: Experiment
+    results: tuple[Result, ...] = ()
 
 
 class Outcome(Record):
     """One run: its record, its results in the order of the cases, and whether all cases were asked.
 
-    `ended_by` says what ended it: all cases were asked, somebody stopped it, a cap in money was reached, or its verdict
-    was known early; `why` says so in a sentence, for the last two.
+    `ended_by` says what ended it: all cases were asked, somebody stopped it, a cap in money was reached, its verdict
+    was known early, or the target refused whatever it was asked; `why` says so in a sentence, for the last three.
     """
 
     experiment: Experiment
@@ -58,6 +66,33 @@ class Outcome(Record):
     unscored: int = 0
     ended_by: EndedBy = "all"
     why: str | None = None
+
+
+def outcome_of(experiment: Experiment, scores: Iterable[Score]) -> Outcome:
+    """A run that has ended, as far as its recorded scores tell: what was said is cut, and usage is not there."""
+    by: dict[tuple[str, int], list[Score]] = {}
+    for score in scores:
+        repeat = int(str(score.attributes.get("repeat", 0)))  # the index keeps the values of attributes as text
+        by.setdefault((score.subject_id, repeat), []).append(score)
+    results = tuple(_recorded(experiment, *key, each) for key, each in sorted(by.items()))
+    planned = experiment.cases * (1 + max((repeat for _, repeat in by), default=0))
+    return Outcome(experiment=experiment, results=results, planned=planned, stopped=len(results) < planned)
+
+
+def _recorded(experiment: Experiment, case_id: str, repeat: int, scores: list[Score]) -> Result:
+    noted = {name: str(value) for name, value in scores[0].attributes.items() if value is not None}
+    return Result(
+        experiment_id=experiment.experiment_id,
+        suite=experiment.suite,
+        case_id=case_id,
+        repeat=repeat,
+        cluster=noted.get("cluster"),
+        margin=float(noted["margin"]) if "margin" in noted else None,
+        output=noted.get("output"),
+        model=noted.get("model"),
+        error=noted.get("error"),
+        scores=tuple(scores),
+    )
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:
@@ -90,3 +125,16 @@ def read_results(path: Path) -> list[Result]:
     if not found:
         raise SuiteError(f"{path}: holds no results. Name a file that 'eval run --out' wrote.")
     return found
+
+
+def completion_of(result: Result) -> Completion:
+    """What was answered, as far as its price goes."""
+    return Completion(
+        output=None,
+        calls=None,
+        finish_reason=None,
+        model=result.model,
+        input_tokens=result.input_tokens,
+        output_tokens=result.output_tokens,
+        duration_ns=result.duration_ns,
+    )

@@ -1,14 +1,15 @@
 """Runs a suite: asks each case, judges each answer, records scores as they come and a summary with intervals.
 
 A case whose call failed, or whose scorer failed, is counted and left out of the means: it is never a 0. A run that is
-stopped keeps what it has and says that it is a part, and why: somebody stopped it, a cap in money was reached, or its
-verdict was known early.
+stopped keeps what it has and says that it is a part, and why: somebody stopped it, a cap in money was reached, its
+verdict was known early, or the target refused all of the first calls, as with a wrong key or an unknown model.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ import msgspec
 
 from watchkeeper.analysis import intervals
 from watchkeeper.engines.experiments.asking import Asker, CapReached, draws
-from watchkeeper.engines.experiments.results import EndedBy, Outcome, Result
+from watchkeeper.engines.experiments.results import Before, EndedBy, Outcome, Result, completion_of
 from watchkeeper.engines.experiments.stopping import InOrder
 from watchkeeper.kinds.ports import Completion, ModelProvider
 from watchkeeper.kinds.scorer import Mark, Scorer, Subject
@@ -32,6 +33,10 @@ from watchkeeper.records.score import Score
 MAX_CONCURRENCY = 256
 KEPT_OUTPUT = 500
 """So many characters of an answer stand with its scores; the whole of it is among the kept answers."""
+_AT_ONCE = 500
+_REFUSALS = frozenset({401, 403, 404})
+_HOPELESS = 20
+"""A target that refuses so many calls, and has answered none, refuses the others as well."""
 Asked = Callable[[str, Mapping[str, object], str], Awaitable[Completion]]
 
 
@@ -75,7 +80,9 @@ class Runner:
     """Runs one plan. `record` keeps each record; `progress` is told of each result; `price` says what a call cost.
 
     `provider` is asked as it is, or through an `Asker` with its cache, pace, retries and cap. `done` is told of each
-    result as well, in the order of the plan, and says why the run may end early, None while it may not.
+    result as well, in the order of the plan, and says why the run may end early, None while it may not. `keep` is given
+    each result before its scores are recorded; `records` keeps several records at once. `before` is what the same run
+    has come to already: it goes on as another revision, and asks what has no answer yet.
     """
 
     def __init__(
@@ -88,8 +95,12 @@ class Runner:
         progress: Callable[[Result], object] | None = None,
         price: Callable[[Completion], float | None] | None = None,
         done: Callable[[Result], str | None] | None = None,
+        keep: Callable[[Result], object] | None = None,
+        records: Callable[[Sequence[Record]], object] | None = None,
+        before: Before | None = None,
     ) -> None:
         self._plan = plan
+        self._keep, self._before = keep, before
         # Whoever can be called is asked by draws, as an `Asker` is.
         self._ask: Asked | None = provider if callable(provider) else None
         self._provider = provider
@@ -98,16 +109,21 @@ class Runner:
         self._done = None if done is None else InOrder(done, self._places)
         self._why: str | None = None
         self._ended_by: EndedBy = "all"
+        self._refused, self._answered = 0, False
         number = draws()
         self._draws = tuple(number(case.messages) for case in plan.cases)
         self._record = record
+        self._records = records or (lambda several: [record(each) for each in several])
         self._clock_ns = clock_ns
         self._progress = progress
         self._price = price
         self._results: dict[tuple[int, int], Result] = {}
         self._costs: list[float | None] = []
-        started = clock_ns()
-        self._experiment = Experiment(
+        self.experiment = self._begun() if before is None else _again(before.experiment)
+
+    def _begun(self) -> Experiment:
+        plan, started = self._plan, self._clock_ns()
+        return Experiment(
             experiment_id=new_id("exp", started),
             suite=plan.suite,
             target=plan.target,
@@ -120,15 +136,17 @@ class Runner:
         """Run the plan to its end, or until `stopping` is set or this task is cancelled; then keep what there is."""
         plan = self._plan
         self._record(plan.manifest)
-        for case in plan.cases:
-            self._record(case)
-        self._record(self._experiment)
-        work = iter(self._places)
+        for start in range(0, len(plan.cases), _AT_ONCE):
+            self._records(plan.cases[start : start + _AT_ONCE])
+        self._record(self.experiment)
+        if self._before is not None:
+            self._take_up(self._before.results)
+        work = iter([place for place in self._places if place not in self._results])
         width = max(1, min(plan.concurrency, MAX_CONCURRENCY))
         workers = [asyncio.create_task(self._work(work)) for _ in range(width)]
         stop = asyncio.create_task((stopping or asyncio.Event()).wait())
+        ended = asyncio.ensure_future(asyncio.gather(*workers))
         try:
-            ended = asyncio.ensure_future(asyncio.gather(*workers))
             waiting: list[asyncio.Future[Any]] = [ended, stop]
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
@@ -138,9 +156,26 @@ class Runner:
         finally:
             for task in (*workers, stop):
                 task.cancel()
-            await asyncio.gather(*workers, stop, return_exceptions=True)
+            await asyncio.gather(*workers, stop, ended, return_exceptions=True)
             outcome = self._finish()
         return outcome
+
+    def _take_up(self, results: Sequence[Result]) -> None:
+        """Count what was answered before; the last of it may have died between its file and the record."""
+        if results:
+            self._records(results[-1].scores)
+        index = {case.case_id: number for number, case in enumerate(self._plan.cases)}
+        for result in results:
+            if result.error is None and result.case_id in index:
+                self._answered = True
+                self._results[index[result.case_id], result.repeat] = result
+                if self._price is not None:
+                    self._costs.append(self._price(completion_of(result)))
+        for place in self._places:
+            known = self._results.get(place)
+            if known is not None and self._done is not None and (why := self._done(place, known)) is not None:
+                self._end("verdict", why)
+                return
 
     async def _work(self, work: Any) -> None:
         for index, repeat in work:
@@ -152,12 +187,24 @@ class Runner:
                 self._end("cap", str(reached))
                 return
             self._results[index, repeat] = result
-            for score in result.scores:
-                self._record(score)
+            if self._keep is not None:
+                self._keep(result)
+            self._records(result.scores)
             if self._progress is not None:
                 self._progress(result)
             if self._done is not None and (why := self._done((index, repeat), result)) is not None:
                 self._end("verdict", why)
+
+    def _mind(self, answer: Completion) -> None:
+        """End a run whose target refuses everything: nothing is gained by asking on."""
+        refused = answer.error is not None and answer.status in _REFUSALS
+        if not refused or any(result.error is None for result in self._results.values()):
+            return
+        self._refused += 1
+        if self._refused == _HOPELESS:
+            self._end(
+                "refused", f"All of the first {_HOPELESS} calls were refused, so no more are made: {answer.error}"
+            )
 
     def _end(self, by: EndedBy, why: str) -> None:
         self._ended_by, self._why = by, why
@@ -184,7 +231,7 @@ class Runner:
         if self._price is not None:
             self._costs.append(self._price(answer))
         result = Result(
-            experiment_id=self._experiment.experiment_id,
+            experiment_id=self.experiment.experiment_id,
             suite=self._plan.suite,
             case_id=case.case_id,
             repeat=repeat,
@@ -202,6 +249,7 @@ class Runner:
             kept_as=self._kept_as(index, repeat, answer),
             attributes=case.attributes,
         )
+        self._mind(answer)
         if answer.error is not None:
             unjudged = [(judge, (_unjudged(judge, f"the call failed: {answer.error}"),)) for judge in self._plan.judges]
             return self._scored(result, unjudged)
@@ -230,7 +278,7 @@ class Runner:
         noted["repeat"] = result.repeat
         scores = tuple(
             Score(
-                score_id=new_id("scr", now),
+                score_id=_score_id(result, number, place),
                 subject_kind="case",
                 subject_id=result.case_id,
                 name=renamed(judge, mark.name),
@@ -246,8 +294,8 @@ class Runner:
                 experiment_id=result.experiment_id,
                 attributes=noted,
             )
-            for judge, marks in judged
-            for mark in marks
+            for number, (judge, marks) in enumerate(judged)
+            for place, mark in enumerate(marks)
         )
         return msgspec.structs.replace(result, scores=scores)
 
@@ -255,13 +303,13 @@ class Runner:
         results = tuple(self._results[key] for key in sorted(self._results))
         planned = len(self._plan.cases) * self._plan.repeats
         experiment = msgspec.structs.replace(
-            self._experiment,
+            self.experiment,
             end_ns=self._clock_ns(),
             errors=sum(result.error is not None for result in results),
             summary=summarise(results),
             spent_usd=_total(self._costs),
             compositions=dict(Counter(r.composition for r in results if r.composition is not None)),
-            revision=1,
+            revision=self.experiment.revision + 1,
         )
         self._record(experiment)
         return Outcome(
@@ -313,9 +361,17 @@ async def judged(judge: Judge, subject: Subject) -> tuple[Mark, ...]:
     """What a judge says of a subject; a scorer that fails gives no value and the reason."""
     try:
         marks = judge.scorer.score(subject)
-        return tuple(await marks if inspect.isawaitable(marks) else marks)
+        return tuple(_sound(mark) for mark in (await marks if inspect.isawaitable(marks) else marks))
     except Exception as error:  # noqa: BLE001  somebody else's scorer may raise anything
         return (_unjudged(judge, f"the scorer failed: {type(error).__name__}: {error}"[:300]),)
+
+
+def _sound(mark: Mark) -> Mark:
+    """A mark whose value can be counted: what is no finite number is no value, and says so."""
+    value: Any = mark.value
+    if value is None or (isinstance(value, int | float) and math.isfinite(value)):
+        return mark
+    return Mark(name=mark.name, explanation=f"not judged: the scorer gave {value!r}, which is no finite number"[:300])
 
 
 def _unjudged(judge: Judge, reason: str) -> Mark:
@@ -332,6 +388,19 @@ def renamed(judge: Judge, name: str) -> str:
 def said_in(answer: Completion) -> str:
     """The digest of what an answer says and which tools it asks for."""
     return digest("\0".join((answer.output or "", answer.calls or "")).encode("utf-8", "replace"))
+
+
+def _score_id(result: Result, judge: int, mark: int) -> str:
+    """An id that is the same whenever this judgment is given again, so that it becomes a revision and no second one."""
+    named = f"{result.experiment_id}\0{result.case_id}\0{result.repeat}\0{judge}\0{mark}"
+    return f"scr_{result.experiment_id[4:16]}{digest(named.encode('utf-8', 'replace'))[:16]}"
+
+
+def _again(experiment: Experiment) -> Experiment:
+    """An experiment that goes on: not ended, in its next revision."""
+    return msgspec.structs.replace(
+        experiment, end_ns=None, errors=0, summary={}, spent_usd=None, compositions={}, revision=experiment.revision + 1
+    )
 
 
 def _total(costs: Sequence[float | None]) -> float | None:

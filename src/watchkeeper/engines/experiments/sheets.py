@@ -79,10 +79,13 @@ def verdicts_of(compared: Sequence[Compared], before: Side, after: Side) -> tupl
     )
 
 
-def changes_of(before: Manifest | None, after: Manifest | None) -> tuple[tuple[str, str | None, str | None], ...]:
-    """The layers of two compositions that differ: name, before, now (None: not there)."""
-    old = {} if before is None else before.components
-    new = {} if after is None else after.components
+def changes_of(
+    before: Manifest | None, after: Manifest | None
+) -> tuple[tuple[str, str | None, str | None], ...] | None:
+    """The layers of two compositions that differ: name, before, now (None: not there); None where one is not known."""
+    if before is None or after is None:
+        return None
+    old, new = before.components, after.components
     return tuple(
         (name, old.get(name), new.get(name))
         for name in sorted(old.keys() | new.keys())

@@ -11,7 +11,6 @@ import difflib
 import inspect
 import os
 import re
-import runpy
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -76,7 +75,7 @@ class Use(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Cases from recorded traffic: the chat calls since a time, of a model or service, `n` of them drawn by `seed`.
+    """Cases from recorded traffic: chat calls since a time, of a model, service or agent, `n` of them drawn by `seed`.
 
     With `expect` "recorded" what was answered then is what is expected now; with "nothing" the cases expect nothing.
     """
@@ -85,6 +84,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     until: str | None = None
     model: str | None = None
     service: str | None = None
+    agent: str | None = None
     n: Annotated[int, Meta(ge=1, le=10_000)] = 100
     seed: int = 0
     expect: Literal["nothing", "recorded"] = "nothing"
@@ -145,28 +145,59 @@ _KINDS: dict[str, type[msgspec.Struct]] = {
 }
 
 
-def load_suite(path: Path, sources: Sources = NO_SOURCES) -> Loaded:
-    """Read a suite and its cases; raises `SuiteError`."""
+def read_suite(path: Path, answer: Answerer | None = None) -> tuple[Suite, Answerer | None]:
+    """Read a suite without its cases; raises `SuiteError`. `answer` takes the place of its own function."""
     if path.suffix == ".py":
-        raw, answer = _run(path)
+        raw, own = run_program(path)
     elif path.suffix in (".yaml", ".yml"):
-        raw, answer = _read_yaml(path), None
+        raw, own = _read_yaml(path), None
     else:
-        raise SuiteError(
-            f"{path}: a suite is a .yaml or a .py file, and this is {path.suffix or 'neither'}. Rename it."
-        )
+        raise SuiteError(_no_suite(path))
+    answer = answer or own
+    return suite_of(raw, path, answer), answer
+
+
+def _no_suite(path: Path) -> str:
+    if path.suffix in (".jsonl", ".ndjson", ".csv", ".parquet"):
+        return f"{path}: is a dataset. Run a suite, a .yaml file that names it: `dataset: {path.name}`."
+    return f"{path}: a suite is a .yaml or a .py file, and this is {path.suffix or 'neither'}. Rename it."
+
+
+def suite_of(raw: Any, path: Path, answer: Answerer | None = None) -> Suite:
+    """A suite from what a file or a program says; raises `SuiteError`, which names `path`."""
     suite = raw if isinstance(raw, Suite) else _convert(raw, path)
     _check(suite, path, answer)
+    return suite
+
+
+def load_suite(path: Path, sources: Sources = NO_SOURCES, answer: Answerer | None = None) -> Loaded:
+    """Read a suite and its cases; raises `SuiteError`. `answer` takes the place of its own function."""
+    suite, answer = read_suite(path, answer)
+    return with_cases(suite, path, answer, sources)
+
+
+def with_cases(suite: Suite, path: Path, answer: Answerer | None = None, sources: Sources = NO_SOURCES) -> Loaded:
+    """A suite that was read at `path`, with its cases; raises `SuiteError`."""
     items = list(suite.cases)
-    if suite.dataset is not None:
-        items += read_dataset(path.parent / suite.dataset, sources.parquet)
+    file = None if suite.dataset is None else path.parent / suite.dataset
+    rows = [] if file is None else read_dataset(file, sources.parquet)
+    if file is not None and not rows:
+        raise SuiteError(f"{file}: holds no cases. Write one JSON object or row for each.")
+    items += rows
     if suite.recorded is not None:
         if sources.recorded is None:
             raise SuiteError(f"{path}: `recorded` asks for recorded traffic, and there is no data directory here.")
         items += sources.recorded(suite.recorded)
     if not items:
         raise SuiteError(f"{path}: the suite has no cases. List them under `cases`, or name a file under `dataset`.")
-    return Loaded(suite=suite, cases=cases_of(items, suite.name, path), path=path, answer=answer)
+
+    def place(number: int) -> str:
+        own = len(suite.cases)
+        if own <= number < own + len(rows):
+            return f"{file}: row {number - own + 1}"
+        return f"{path}: `cases[{number}]`"
+
+    return Loaded(suite=suite, cases=cases_of(items, suite.name, path, place), path=path, answer=answer)
 
 
 def _read_yaml(path: Path) -> Any:
@@ -182,7 +213,10 @@ def _read_yaml(path: Path) -> Any:
         raise SuiteError(f"{path}: is not valid YAML: {error}. Mend that line.") from error
 
 
-def _run(path: Path) -> tuple[Any, Answerer | None]:
+def run_program(path: Path) -> tuple[Any, Answerer | None]:
+    """What a Python suite sets: `suite`, and its own `target` where it has one; raises `SuiteError`."""
+    import runpy
+
     if not path.is_file():
         raise SuiteError(f"{path}: there is no such file. Name a suite that exists.")
     try:

@@ -16,8 +16,9 @@ from watchkeeper.engines.gateway.addressing import credential_headers, required_
 from watchkeeper.engines.gateway.errors import Header, Refusal, UpstreamFailure
 from watchkeeper.engines.gateway.keys import OWNER
 from watchkeeper.engines.gateway.settings import Credential, Transport, UpstreamSpec
-from watchkeeper.engines.gateway.transport.carrier import Answering, Carrier, carrier
+from watchkeeper.engines.gateway.transport.carrier import carrier
 from watchkeeper.engines.gateway.transport.client import NotConnected
+from watchkeeper.kinds.ports import Answering, Carrier
 
 _UNPACKED_BYTES = 1 << 20
 _NOT_SENT_ON = frozenset(

@@ -74,6 +74,10 @@ class Capture:
         self._tell()
         return origin
 
+    def append_all(self, records: Sequence[Record]) -> None:
+        """Keep several records in one write, all of them or none."""
+        self.write((), lambda _: records)
+
     def append_raw(self, kind: FrameKind, payload: bytes, owner: str | None = None) -> Origin:
         """Keep a payload as it is, less what the rules take out."""
         payload = self._guarded("export", payload, lambda: self._raw(kind, payload))

@@ -38,3 +38,9 @@ def test_no_more_results_than_a_code_host_takes_and_the_rest_is_counted() -> Non
     lines = tuple(Line(case_id=str(n), passed=False) for n in range(MOST_RESULTS + 7))
     (run,) = json.loads(sarif(msgspec.structs.replace(SHEET, lines=lines), "1"))["runs"]
     assert len(run["results"]) == MOST_RESULTS and run["properties"]["left_out"] == 9
+
+
+def test_a_path_is_a_uri_whatever_its_name() -> None:
+    (run,) = json.loads(sarif(msgspec.structs.replace(SHEET, path="my evals/größe:1.yaml"), "1"))["runs"]
+    place = run["results"][0]["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "my%20evals/gr%C3%B6%C3%9Fe%3A1.yaml"

@@ -19,11 +19,14 @@ class Answering:
     status: int = 200
     reply: Any = None
     text: str | None = None
+    data: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
 
     async def handle(self, request: web.Request) -> web.Response:
         self.asked.append((request.path, {k.lower(): v for k, v in request.headers.items()}, await request.json()))
+        if self.data is not None:
+            return web.Response(body=self.data, status=self.status, headers=self.headers)
         if self.text is not None:
             return web.Response(text=self.text, status=self.status, headers=self.headers)
         return web.json_response(self.reply, status=self.status, headers=self.headers)

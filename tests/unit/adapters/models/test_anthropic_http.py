@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.adapters.models.answering import answering
 from watchkeeper.adapters.models.anthropic_http import MAX_TOKENS, AnthropicHttp, request
+from watchkeeper.engines.gateway.transport.client import Client
 
 pytestmark = pytest.mark.anyio
 TOOL = {"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object"}}}
@@ -29,7 +30,7 @@ async def test_a_reply_with_text_and_a_tool_call_is_read() -> None:
             "output_tokens": 9,
         },
     }
-    async with answering(reply=reply) as at, AnthropicHttp(at.url, "secret-key") as provider:
+    async with answering(reply=reply) as at, AnthropicHttp(Client, at.url, "secret-key") as provider:
         answer = await provider.complete('[{"role":"user","content":"x"}]', {"model": "claude-x"})
         path, headers, body = at.asked[0]
     assert (answer.output, answer.finish_reason, answer.model) == ("I look.", "tool_use", "claude-x")
@@ -71,12 +72,12 @@ def test_a_chat_becomes_turns_of_blocks() -> None:
 
 async def test_an_error_is_told_in_the_endpoint_s_own_words() -> None:
     reply = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
-    async with answering(status=529, reply=reply) as at, AnthropicHttp(at.url) as provider:
+    async with answering(status=529, reply=reply) as at, AnthropicHttp(Client, at.url) as provider:
         answer = await provider.complete("[]", {"model": "m"})
     assert (answer.error, answer.retriable) == ("HTTP 529: Overloaded", True)
 
 
 async def test_a_reply_of_another_interface_is_an_error_in_words() -> None:
-    async with answering(reply={"choices": []}) as at, AnthropicHttp(at.url) as provider:
+    async with answering(reply={"choices": []}) as at, AnthropicHttp(Client, at.url) as provider:
         answer = await provider.complete("[]", {"model": "m"})
     assert answer.error is not None and "no message" in answer.error

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from watchkeeper.adapters.models.openai_http import OpenAIHttp
+from watchkeeper.engines.gateway.transport.client import Client
 from watchkeeper.lab.provider import LabConfig
 from watchkeeper.lab.script import parse_script
 from watchkeeper.lab.serving import LabServer
@@ -47,7 +48,7 @@ async def endpoint() -> AsyncIterator[Callable[[Answering], Awaitable[str]]]:
 
 @pytest.mark.anyio
 async def test_the_lab_is_asked_and_answers() -> None:
-    async with LabServer(LabConfig(rules=RULES)) as lab, OpenAIHttp(lab.base_url) as provider:
+    async with LabServer(LabConfig(rules=RULES)) as lab, OpenAIHttp(Client, lab.base_url) as provider:
         answer = await provider.complete(MESSAGES, {"model": "lab-small", "temperature": 0})
         assert (answer.output, answer.finish_reason, answer.model) == ("Good day.", "stop", "lab-small")
         assert answer.error is None
@@ -63,9 +64,9 @@ async def test_the_lab_is_asked_and_answers() -> None:
 @pytest.mark.anyio
 async def test_a_wrong_key_is_told_in_the_endpoints_words_and_never_repeated() -> None:
     async with LabServer(LabConfig(rules=RULES, api_key="right")) as lab:
-        async with OpenAIHttp(lab.base_url, "wrong-secret") as provider:
+        async with OpenAIHttp(Client, lab.base_url, "wrong-secret") as provider:
             refused = await provider.complete(MESSAGES, {"model": "lab-small"})
-        async with OpenAIHttp(lab.base_url, "right") as provider:
+        async with OpenAIHttp(Client, lab.base_url, "right") as provider:
             allowed = await provider.complete(MESSAGES, {"model": "lab-small"})
     assert refused.error is not None
     assert refused.error.startswith("HTTP 401: ")
@@ -89,7 +90,7 @@ async def test_a_reply_of_another_shape_is_told(endpoint: Any, reply: bytes, sai
     async def answering(request: web.Request) -> web.StreamResponse:
         return web.Response(body=reply, content_type="application/json")
 
-    async with OpenAIHttp(await endpoint(answering)) as provider:
+    async with OpenAIHttp(Client, await endpoint(answering)) as provider:
         answer = await provider.complete(MESSAGES, {"model": "m"})
     assert answer.output is None
     assert said in (answer.error or "")
@@ -101,7 +102,7 @@ async def test_a_refusal_is_known_as_one(endpoint: Any) -> None:
         message = {"role": "assistant", "content": None, "refusal": "I will not."}
         return web.json_response({"choices": [{"message": message, "finish_reason": "stop"}]})
 
-    async with OpenAIHttp(await endpoint(answering)) as provider:
+    async with OpenAIHttp(Client, await endpoint(answering)) as provider:
         answer = await provider.complete(MESSAGES, {"model": "m"})
     assert (answer.output, answer.finish_reason, answer.error) == ("I will not.", "refusal", None)
     assert (answer.input_tokens, answer.output_tokens, answer.model) == (None, None, None)
@@ -115,7 +116,7 @@ async def test_the_request_is_what_was_asked(endpoint: Any) -> None:
         seen.append((await request.json(), request.headers.get("Authorization")))
         return web.json_response({"choices": [{"message": {"content": "ok"}}]})
 
-    async with OpenAIHttp(await endpoint(answering) + "/", "k") as provider:
+    async with OpenAIHttp(Client, await endpoint(answering) + "/", "k") as provider:
         await provider.complete(MESSAGES, {"model": "m", "tools": [{"type": "function"}]})
     assert seen == [({"model": "m", "tools": [{"type": "function"}], "messages": json.loads(MESSAGES)}, "Bearer k")]
 
@@ -125,7 +126,7 @@ async def test_a_redirect_is_not_followed_with_the_key(endpoint: Any) -> None:
     async def answering(request: web.Request) -> web.StreamResponse:
         raise web.HTTPTemporaryRedirect("http://127.0.0.1:9/elsewhere")
 
-    async with OpenAIHttp(await endpoint(answering), "k") as provider:
+    async with OpenAIHttp(Client, await endpoint(answering), "k") as provider:
         answer = await provider.complete(MESSAGES, {"model": "m"})
     assert (answer.error or "").startswith("HTTP 307")
 
@@ -136,13 +137,13 @@ async def test_an_endpoint_that_hangs_is_given_up(endpoint: Any) -> None:
         await asyncio.sleep(30)
         return web.Response()
 
-    async with OpenAIHttp(await endpoint(answering), timeout_s=0.1) as provider:
+    async with OpenAIHttp(Client, await endpoint(answering), timeout_s=0.1) as provider:
         answer = await provider.complete(MESSAGES, {"model": "m"})
     assert answer.error == "no answer within 0.1 s"
 
 
 @pytest.mark.anyio
 async def test_an_endpoint_that_is_not_there_is_told() -> None:
-    async with OpenAIHttp("http://127.0.0.1:9/v1") as provider:
+    async with OpenAIHttp(Client, "http://127.0.0.1:9/v1") as provider:
         answer = await provider.complete(MESSAGES, {"model": "m"})
-    assert "ClientConnectorError" in (answer.error or "")
+    assert "127.0.0.1:9/v1: no connection came about" in (answer.error or "")

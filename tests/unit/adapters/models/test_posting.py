@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +13,7 @@ import pytest
 from tests.unit.adapters.models.answering import answering
 from watchkeeper.adapters.models.openai_http import OpenAIHttp
 from watchkeeper.adapters.models.posting import retry_after
+from watchkeeper.engines.gateway.transport.client import Client
 
 pytestmark = pytest.mark.anyio
 GOOD = {
@@ -19,12 +24,12 @@ GOOD = {
 
 
 async def asked(**given: Any) -> Any:
-    async with answering(**given) as at, OpenAIHttp(at.url, "secret-key", timeout_s=5) as provider:
+    async with answering(**given) as at, OpenAIHttp(Client, at.url, "secret-key", timeout_s=5) as provider:
         return await provider.complete('[{"role":"user","content":"x"}]', {"model": "m"})
 
 
 async def test_a_good_answer_is_read_and_the_key_goes_into_one_header() -> None:
-    async with answering(reply=GOOD) as at, OpenAIHttp(at.url, "secret-key") as provider:
+    async with answering(reply=GOOD) as at, OpenAIHttp(Client, at.url, "secret-key") as provider:
         answer = await provider.complete('[{"role":"user","content":"x"}]', {"model": "m", "seed": 7})
         path, headers, body = at.asked[0]
     assert (answer.output, answer.model, answer.input_tokens, answer.output_tokens) == ("Hi", "m-1", 3, 2)
@@ -69,9 +74,21 @@ async def test_what_is_no_answer_is_an_error_in_words(given: dict[str, Any], say
 
 
 async def test_an_endpoint_that_is_not_there_may_be_there_later() -> None:
-    async with OpenAIHttp("http://127.0.0.1:9/v1", timeout_s=5) as provider:
+    async with OpenAIHttp(Client, "http://127.0.0.1:9/v1", timeout_s=5) as provider:
         answer = await provider.complete("[]", {"model": "m"})
     assert answer.error is not None and answer.retriable and answer.status is None
+
+
+@pytest.mark.parametrize("packed", [gzip.compress, zlib.compress])
+async def test_a_reply_that_is_compressed_unasked_is_read(packed: Callable[[bytes], bytes]) -> None:
+    coding = "gzip" if packed is gzip.compress else "deflate"
+    answer = await asked(data=packed(json.dumps(GOOD).encode()), headers={"content-encoding": coding})
+    assert (answer.output, answer.error) == ("Hi", None)
+
+
+async def test_a_reply_that_only_says_it_is_compressed_is_a_failure_in_words() -> None:
+    answer = await asked(data=b"\x00not packed", headers={"content-encoding": "gzip"})
+    assert answer.output is None and "cannot be unpacked" in (answer.error or "")
 
 
 @pytest.mark.parametrize("told", ["-1", "nan", "inf", "", "soon"])

@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.adapters.models.answering import answering
 from watchkeeper.adapters.models.responses_http import ResponsesHttp, request
+from watchkeeper.engines.gateway.transport.client import Client
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +25,7 @@ def reply(**fields: Any) -> dict[str, Any]:
 
 
 async def asked(**given: Any) -> Any:
-    async with answering(**given) as at, ResponsesHttp(at.url, "secret-key") as provider:
+    async with answering(**given) as at, ResponsesHttp(Client, at.url, "secret-key") as provider:
         answer = await provider.complete('[{"role":"user","content":"x"}]', {"model": "m", "max_tokens": 9})
         return answer, at.asked[0]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from watchkeeper.engines.experiments.freshness import Live, freshness
+from watchkeeper.engines.experiments.freshness import Live, about_composition, freshness
 
 
 def live(composition: str, calls: int, model: str = "m") -> Live:
@@ -35,3 +35,25 @@ def test_a_run_is_fresh_stale_or_unknown(
 def test_what_was_not_tested_is_named_with_its_calls() -> None:
     found = freshness({"a": 10}, [live("a", 12), live("b", 3)], ["m"])
     assert found.other == (live("b", 3),) and found.calls == 5
+
+
+@pytest.mark.parametrize(
+    ("tested", "named", "state", "share"),
+    [
+        ({"abcd1234ff": 10}, "abcd1234ff", "fresh", 1.0),
+        ({"abcd1234ff": 10}, "abcd1234", "fresh", 1.0),
+        ({"abcd1234ff": 10}, "abcd1235", "stale", 0.0),
+        ({"abcd1234ff": 9, "0000000000": 1}, "abcd1234", "stale", 0.9),
+        ({}, "abcd1234", "unknown", None),
+    ],
+)
+def test_a_run_is_about_a_named_composition_or_not(
+    tested: dict[str, int], named: str, state: str, share: float | None
+) -> None:
+    found = about_composition(tested, named)
+    assert (found.state, found.share) == (state, share) and found.sentence.endswith((".", "/v1"))
+
+
+def test_calls_of_an_agent_are_not_taken_for_the_run_s_own() -> None:
+    assert freshness({"a": 40}, [live("a", 1)], ["m"]).state == "unknown"
+    assert freshness({"a": 40}, [live("a", 1)], ["m"], own_among=False).state == "fresh"

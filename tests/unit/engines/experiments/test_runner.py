@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from watchkeeper.engines.experiments.results import read_results, write_results
+from watchkeeper.engines.experiments.results import Before, read_results, write_results
 from watchkeeper.engines.experiments.runner import (
     Judge,
     Plan,
@@ -283,3 +283,92 @@ def test_another_composition_has_another_digest(change: dict[str, Any]) -> None:
     base = {"model": "m", "temperature": 0, "system": "Be kind.", "target": "http://here/v1"}
     assert digest(base) == digest(dict(reversed(base.items())))
     assert digest({**base, **change}) != digest(base)
+
+
+class Odd(msgspec.Struct, frozen=True, kw_only=True):
+    """Gives what is no number for some outputs."""
+
+    header: ClassVar[Header] = Header(id="odd", version="1", theme="quality", summary="Oddness.")
+
+    def score(self, subject: Subject) -> Scores:
+        said = {"nan": math.nan, "inf": -math.inf, "word": "high"}.get(subject.output or "", 1.0)
+        return (Mark(name="odd", value=said),)  # type: ignore[arg-type]
+
+
+@pytest.mark.anyio
+async def test_a_score_that_is_no_finite_number_is_no_value_and_in_no_mean() -> None:
+    cases = [ask(text) for text in ("nan", "inf", "word", "fine")]
+    outcome = await Runner(
+        plan(*cases, judges=(Judge(scorer=Odd()),)), FunctionTarget(echo), lambda _: None, Clock()
+    ).run()
+    assert (outcome.experiment.summary["odd"].value, outcome.experiment.summary["odd"].n) == (1.0, 1)
+    told = [score.explanation for result in outcome.results for score in result.scores]
+    assert outcome.unscored == 3 and "the scorer gave nan, which is no finite number" in str(told[0])
+
+
+@pytest.mark.anyio
+async def test_a_run_goes_on_with_what_it_has_and_asks_the_rest() -> None:
+    asked: list[str] = []
+
+    def heard(messages: list[Any]) -> str:
+        asked.append(messages[-1]["content"])
+        return "yes"
+
+    whole = plan(*(ask(str(number)) for number in range(6)), repeats=2)
+    first = await Runner(whole, FunctionTarget(heard), lambda _: None, Clock()).run()
+    failed = msgspec.structs.replace(first.results[4], error="HTTP 500")
+    before = Before(experiment=first.experiment, results=(*first.results[:4], failed))
+    asked.clear()
+    kept: list[Record] = []
+    came: list[str] = []
+    again = Runner(
+        whole,
+        FunctionTarget(heard),
+        kept.append,
+        Clock(),
+        before=before,
+        keep=lambda result: came.append(result.case_id),
+    )
+    outcome = await again.run()
+    assert outcome.experiment.experiment_id == first.experiment.experiment_id
+    assert (len(asked), len(came), len(outcome.results), outcome.stopped) == (8, 8, 12, False)
+    assert outcome.experiment.revision == first.experiment.revision + 2
+    ids = {score.score_id for result in first.results for score in result.scores}
+    assert {score.score_id for result in outcome.results for score in result.scores} == ids and len(ids) == 24
+
+
+class Refusing:
+    """A target that refuses calls from some number on, or up to it."""
+
+    def __init__(self, status: int, good: int = 0) -> None:
+        self.status, self.good, self.asked = status, good, 0
+
+    async def complete(self, messages: str, parameters: Mapping[str, object]) -> Completion:
+        self.asked += 1
+        refused = self.asked > self.good
+        return Completion(
+            output=None if refused else "yes",
+            calls=None,
+            finish_reason=None,
+            model=None,
+            input_tokens=None,
+            output_tokens=None,
+            duration_ns=0,
+            error=f"HTTP {self.status}: no" if refused else None,
+            status=self.status if refused else 200,
+        )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("status", "good", "asked", "ended_by"),
+    [(401, 0, 20, "refused"), (404, 0, 20, "refused"), (500, 0, 100, "all"), (401, 1, 100, "all")],
+)
+async def test_a_target_that_refuses_everything_is_not_asked_on(
+    status: int, good: int, asked: int, ended_by: str
+) -> None:
+    target = Refusing(status, good)
+    cases = [ask(str(number)) for number in range(100)]
+    outcome = await Runner(plan(*cases, concurrency=1), target, lambda _: None, Clock()).run()
+    assert (target.asked, outcome.ended_by) == (asked, ended_by)
+    assert outcome.why is None or f"HTTP {status}" in outcome.why

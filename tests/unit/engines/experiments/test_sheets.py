@@ -69,4 +69,4 @@ def test_only_layers_that_differ_are_changes() -> None:
         Manifest(digest="b", components={"model": "2", "tools": "t", "x": "y"}),
     )
     assert changes_of(old, new) == (("model", "1", "2"), ("x", None, "y"))
-    assert changes_of(None, None) == ()
+    assert changes_of(old, old) == () and changes_of(None, new) is None

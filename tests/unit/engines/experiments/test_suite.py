@@ -1,5 +1,7 @@
 """Suites are read from YAML and Python; each mistake names file, key and fix."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -128,11 +130,12 @@ def test_a_csv_is_a_dataset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("rows.csv", "id,question\n1,2\n", "rows.csv:1: the columns are"),
+        ("rows.csv", "id,question\n1,2\n", "rows.csv:1: there is no column `input`"),
+        ("rows.csv", "id,input,expectd\n1,2,3\n", "did you mean 'expected'?"),
         ("rows.csv", "id,input\n1\n", "rows.csv:2: the row has not as many cells"),
         ("rows.csv", "id,input\n1,2,3\n", "rows.csv:2: the row has not as many cells"),
         ("rows.jsonl", '{"input": "a"}\n{"input": \n', "rows.jsonl:2:"),
-        ("rows.jsonl", '{"inputs": "a"}\n', "unknown field `inputs`"),
+        ("rows.jsonl", '{"inputs": "a"}\n', "`inputs` is no field of a case; did you mean `input`? Mend"),
     ],
 )
 def test_a_broken_row_is_told_with_its_line(tmp_path: Path, name: str, text: str, said: str) -> None:
@@ -175,3 +178,34 @@ def test_a_python_suite_may_answer_itself(tmp_path: Path) -> None:
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match=r"is a \.yaml or a \.py file"):
         load_suite(write(tmp_path, "", "suite.toml"))
+
+
+def test_other_columns_of_a_csv_are_attributes(tmp_path: Path) -> None:
+    (item,) = read_dataset(write(tmp_path, "id,input,language\n1,hello,de\n", "rows.csv"))
+    assert item.attributes == {"language": "de"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "rows.jsonl: holds no cases"),
+        ('{"id": 1, "expected": "x"}\n', "rows.jsonl: row 1 needs `input`"),
+        ('{"id": 1, "input": "a"}\n{"id": 1, "input": "b"}\n', "rows.jsonl: row 2 has the id '1'"),
+    ],
+)
+def test_what_is_wrong_with_a_dataset_names_the_dataset(tmp_path: Path, text: str, said: str) -> None:
+    write(tmp_path, text, "rows.jsonl")
+    suite = {
+        "name": "s",
+        "dataset": "rows.jsonl",
+        "target": {"base_url": "http://127.0.0.1:9/v1", "model": "m"},
+        "scorers": [{"use": "exact"}],
+    }
+    path = write(tmp_path, json.dumps(suite), "suite.yaml")
+    with pytest.raises(SuiteError, match=re.escape(said)):
+        load_suite(path)
+
+
+def test_a_dataset_is_no_suite(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match="Run a suite"):
+        load_suite(write(tmp_path, "{}", "rows.jsonl"))
