@@ -125,9 +125,10 @@ def _studentised(x: Array, value: float, draws: int, rng: np.random.Generator) -
     errors = np.sqrt(variance / n)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = means / errors
-    floor = 1e-9 * float(np.abs(x - value).max())
+    # A draw of one value alone has no spread but what rounding leaves; far out it says "no bound", not a large number.
+    floor = 1e-6 * float(np.abs(x - value).max())
     flat = errors <= floor
-    t[flat] = np.where(np.abs(means[flat]) <= floor, 0.0, np.sign(means[flat]) * np.inf)
+    t[flat] = np.where(np.abs(means[flat]) <= floor, 0.0, np.copysign(np.inf, means[flat]))
     return t
 
 

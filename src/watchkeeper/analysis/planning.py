@@ -10,13 +10,16 @@ from watchkeeper.records.record import Record
 
 Kind = Literal["independent", "paired", "graded"]
 Goal = Literal["difference", "non-inferiority", "equivalence"]
+_LARGEST_EXACT = 10_000
 _NEEDED: dict[str, str] = {"independent": "baseline", "paired": "discordance", "graded": "sd"}
 
 
 class Planned(Record, frozen=True, kw_only=True):
     """A plan: `n` items (a side, when independent) show `effect` with `power` at `alpha`; None: none would show.
 
-    For the goals "non-inferiority" and "equivalence" `effect` is the margin.
+    For the goals "non-inferiority" and "equivalence" `effect` is the margin. Two outcomes of the same items are planned
+    by the usual approximation; `power_of_exact_test` is what the exact test of `compare` has at those items (None above
+    10,000), `n_for_exact_test` the items with which that has `power`.
     """
 
     kind: Kind
@@ -27,6 +30,8 @@ class Planned(Record, frozen=True, kw_only=True):
     design_effect: float
     method: str
     goal: Goal = "difference"
+    power_of_exact_test: float | None = None
+    n_for_exact_test: int | None = None
 
 
 def design_effect(cluster_size: float, icc: float) -> float:
@@ -72,38 +77,71 @@ def plan(
             f"A baseline of {baseline!r} and an effect of {effect!r} make a rate outside 0 to 1. 3 points are 0.03."
         )
     rate = known[_NEEDED[kind]] or 0.0
-    asked = (alpha, power)
-    if goal != "difference":
-        alpha, power = 2 * alpha, power if goal == "non-inferiority" else 1 - (1 - power) / 2
+    # Of two one-sided tests each may miss half as often.
+    each = power if goal != "equivalence" else 1 - (1 - power) / 2
     if n is not None:
-        independent = math.floor(n / inflation)
-        effect = _effect(kind, independent, rate, alpha, power)
+        effect = _effect(kind, goal, math.floor(n / inflation), rate, alpha, each)
     else:
         assert effect is not None
-        n = math.ceil(_items(kind, effect, rate, alpha, power) * inflation)
-    method = {
-        "independent": "pooled z test of two rates",
-        "paired": "Connor's formula for McNemar's test",
-        "graded": "paired t test",
-    }[kind]
-    if goal != "difference":
-        method += ", one-sided" if goal == "non-inferiority" else ", two one-sided tests"
+        n = math.ceil(_items(kind, goal, effect, rate, alpha, each) * inflation)
+    exact: tuple[float | None, int | None] = None, None
+    if kind == "paired" and goal == "difference" and inflation == 1 and effect is not None:
+        exact = _exact(n, abs(effect), rate, alpha, power)
     return Planned(
-        kind=kind, n=n, effect=effect, alpha=asked[0], power=asked[1], design_effect=inflation, method=method, goal=goal
+        kind=kind,
+        n=n,
+        effect=effect,
+        alpha=alpha,
+        power=power,
+        design_effect=inflation,
+        method=_method(kind, goal),
+        goal=goal,
+        power_of_exact_test=exact[0],
+        n_for_exact_test=exact[1],
     )
 
 
-def _items(kind: Kind, effect: float, rate: float, alpha: float, power: float) -> int:
+def _method(kind: Kind, goal: Goal) -> str:
+    named = {
+        "independent": "pooled z test of two rates",
+        "paired": "Connor's formula for McNemar's test",
+        "graded": "paired t test",
+    }
+    if goal == "difference":
+        return named[kind]
+    of_margins = {**named, "independent": "Blackwelder's formula for two rates", "paired": "Tango's score test"}
+    return of_margins[kind] + (", one-sided" if goal == "non-inferiority" else ", two one-sided tests")
+
+
+def _exact(n: int, effect: float, discordance: float, alpha: float, power: float) -> tuple[float | None, int | None]:
+    """The power of the exact test at `n` items, and the items that it takes."""
+    both = max(effect, discordance)
+    held = powers.paired_binary_power(n, effect, both, alpha=alpha) if n <= _LARGEST_EXACT else None
+    return held, powers.exact_test_size(effect, both, alpha=alpha, power=power)
+
+
+def _items(kind: Kind, goal: Goal, effect: float, rate: float, alpha: float, power: float) -> int:
+    if kind == "graded":
+        if goal != "difference":
+            return powers.paired_sample_size(effect, rate, alpha=2 * alpha, power=power)
+        n = powers.paired_sample_size(effect, rate, alpha=alpha, power=power)
+        return max(n, powers.flips_needed(effect, rate, alpha=alpha, power=power))
+    if goal != "difference":
+        size = powers.two_proportions_margin_size if kind == "independent" else powers.paired_binary_margin_size
+        return size(rate, effect, alpha=alpha, power=power)
     if kind == "independent":
         return powers.two_proportions_sample_size(rate, rate + effect, alpha=alpha, power=power)
-    if kind == "paired":
-        return powers.paired_binary_sample_size(effect, rate, alpha=alpha, power=power)
-    return powers.paired_sample_size(effect, rate, alpha=alpha, power=power)
+    return powers.paired_binary_sample_size(effect, rate, alpha=alpha, power=power)
 
 
-def _effect(kind: Kind, n: int, rate: float, alpha: float, power: float) -> float | None:
+def _effect(kind: Kind, goal: Goal, n: int, rate: float, alpha: float, power: float) -> float | None:
+    if goal != "difference" and kind != "graded":
+        return powers.smallest_effect(0.999, lambda d: _items(kind, goal, d, rate, alpha, power) <= n)
     if kind == "independent":
         return powers.two_proportions_mde(rate, n, alpha=alpha, power=power)
     if kind == "paired":
         return powers.paired_binary_mde(n, rate, alpha=alpha, power=power)
-    return powers.paired_mde(rate, n, alpha=alpha, power=power)
+    if goal != "difference":
+        return powers.paired_mde(rate, n, alpha=2 * alpha, power=power)
+    mde = powers.paired_mde(rate, n, alpha=alpha, power=power)
+    return None if mde is None else powers.flip_mde(mde, rate, n, alpha=alpha, power=power)

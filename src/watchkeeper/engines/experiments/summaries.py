@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from importlib.util import find_spec
+from statistics import fmean
 
 from watchkeeper.analysis import intervals, power
 from watchkeeper.analysis.bootstrap_t import bootstrap_t, cochran_skewed
@@ -102,12 +103,15 @@ def _tries(scored: Sequence[Scored]) -> dict[str, list[float]]:
 
 def _estimate(values: Sequence[float], of: Sequence[Hashable] | None, binary: bool) -> tuple[Estimate, tuple[str, ...]]:
     """The interval that suits the values, and why it is not the usual one."""
+    bounded = intervals.within_ends(values)
     if of is not None:
-        return (intervals.clustered_rate if binary else intervals.clustered)(values, of), ()
+        return (intervals.clustered_rate if binary or bounded else intervals.clustered)(values, of), ()
     if binary:
         return intervals.wilson(sum(values), len(values)), ()
     if len(values) > 1 and len(set(values)) == 1:
         return _alike(values), ()
+    if bounded and len(values) > 1:
+        return intervals.graded_rate(values), ()
     if len(values) >= 8 and cochran_skewed(values):
         if find_spec("numpy") is not None:
             (estimate,) = bootstrap_t(values)
@@ -163,16 +167,25 @@ def _notes(
     rerun = any(row.run is not None for row in scored)
     if len(tries) < len(scored) and not rerun:
         notes.append(
-            f"{len(scored) - len(tries)} rows repeat an item: they count as reruns, and the interval is over items."
+            f"{len(scored) - len(tries)} rows repeat an item: they count as reruns, and the interval is over items. If "
+            "they are other items, name what tells them apart with another --item."
         )
     trials = {len(each) for each in tries.values()}
     if rerun and binary and not hat:
         notes.append("An item was tried once only, so there is no pass^k.")
     elif hat and len(trials) > 1:
         notes.append(f"Items were not tried equally often; pass^k goes to the {min(trials)} tries that all have.")
+    if len(trials) > 1:
+        mean = fmean(fmean(each) for each in tries.values())
+        told = f"{min(trials)} to {max(trials)} scores"
+        notes.append(
+            f"Items have {told} each, and every score counts alike; the mean of the items' own means is {mean:.6g}."
+        )
     clusters = {row.cluster for row in scored}
     if None not in clusters and len(clusters) == 1 and len(scored) > 1:
         notes.append("All rows lie in one cluster, so nothing shows how clusters differ: there is no interval.")
-    if scored and len({row.score for row in scored}) == 1:
+    if len(scored) == 1:
+        notes.append("One score shows nothing of how scores differ.")
+    elif scored and len({row.score for row in scored}) == 1:
         notes.append("All scores are alike, so no spread was seen.")
     return tuple(notes)

@@ -97,3 +97,18 @@ def test_clusters_widen_the_error_of_what_hangs_together() -> None:
         [Scored(r.item, r.group, None, None, r.score) for r in b],
     )
     assert (compare_groups(a, b).standard_error or 0) > 2 * (compare_groups(*alone).standard_error or 1)
+
+
+def test_items_that_are_scored_unequally_often_are_told_with_their_own_mean() -> None:
+    tries = [Scored("a", "all", None, None, 1.0)] * 3 + [Scored("b", "all", None, None, 0.0)]
+    (found,) = summarize(tries)
+    assert found.mean == 0.75
+    assert any("1 to 3 scores" in note and note.endswith("is 0.5.") for note in found.notes)
+
+
+def test_grades_that_reach_an_end_stay_within_it() -> None:
+    (found,) = summarize([Scored(str(i), "all", None, None, 0.5 if i == 0 else 1.0) for i in range(12)])
+    assert found.method == "Wilson at the effective size"
+    assert found.high <= 1
+    (clustered,) = summarize([Scored(str(i), "all", str(i % 6), None, 0.5 if i == 0 else 1.0) for i in range(12)])
+    assert "Wilson" in clustered.method
