@@ -132,16 +132,21 @@ def _alike(values: Sequence[float]) -> Estimate:
 
 
 def _passes(tries: dict[str, list[float]]) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
-    """pass^k and pass@k for every k up to the fewest tries of an item; nothing for a single try."""
+    """pass^k and pass@k for every k that half of the items or more were tried as often as; nothing for single tries.
+
+    Each is over the items that were tried k times or more.
+    """
     trials = [len(each) for each in tries.values()]
-    if not trials or min(trials) < 2:
+    if not trials or max(trials) < 2:
         return {}, {}
-    successes = [round(sum(each)) for each in tries.values()]
-    ks = [k for k in range(1, min(trials) + 1) if k <= _MOST_K or k == min(trials)]
-    return (
-        {str(k): pass_hat_k(successes, trials, k) for k in ks},
-        {str(k): pass_at_k(successes, trials, k) for k in ks},
-    )
+    reached = [k for k in range(1, max(trials) + 1) if 2 * sum(n >= k for n in trials) >= len(trials)]
+    ks = [k for k in reached if k <= _MOST_K or k in (min(trials), reached[-1])]
+    hat, at = {}, {}
+    for k in ks:
+        able = [each for each in tries.values() if len(each) >= k]
+        counts = [round(sum(each)) for each in able], [len(each) for each in able]
+        hat[str(k)], at[str(k)] = pass_hat_k(*counts, k), pass_at_k(*counts, k)
+    return hat, at
 
 
 def _row_notes(
@@ -172,9 +177,11 @@ def _notes(
         )
     trials = {len(each) for each in tries.values()}
     if rerun and binary and not hat:
-        notes.append("An item was tried once only, so there is no pass^k.")
+        notes.append("Items were tried once only, so there is no pass^k.")
     elif hat and len(trials) > 1:
-        notes.append(f"Items were not tried equally often; pass^k goes to the {min(trials)} tries that all have.")
+        short = [f"k = {k}" for k in hat if int(k) > min(trials)]
+        told = f"; {', '.join(short)} leaves out items with fewer tries, which may be harder ones" if short else ""
+        notes.append(f"Items were not tried equally often, and pass^k is over those with k tries{told}.")
     if len(trials) > 1:
         mean = fmean(fmean(each) for each in tries.values())
         told = f"{min(trials)} to {max(trials)} scores"

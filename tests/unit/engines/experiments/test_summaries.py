@@ -53,7 +53,7 @@ def test_one_cluster_gives_no_standard_error() -> None:
     assert (found.standard_error, found.low, found.high) == (None, -math.inf, math.inf)
 
 
-def test_pass_hat_k_goes_as_far_as_all_items_were_tried() -> None:
+def test_pass_hat_k_goes_as_far_as_half_of_the_items_were_tried() -> None:
     tried = [
         Scored(item, "all", None, str(run), float(run < good))
         for item, good in {"a": 4, "b": 2}.items()
@@ -62,8 +62,11 @@ def test_pass_hat_k_goes_as_far_as_all_items_were_tried() -> None:
     (found,) = summarize(tried)
     assert [round(found.pass_hat_k[k].value, 4) for k in "1234"] == [0.75, 0.5833, 0.5, 0.5]
     (uneven,) = summarize(tried[:-1])
-    assert sorted(uneven.pass_hat_k) == ["1", "2", "3"]
-    assert any("equally often" in note for note in uneven.notes)
+    assert {k: each.n for k, each in uneven.pass_hat_k.items()} == {"1": 2, "2": 2, "3": 2, "4": 1}
+    assert any("k = 4 leaves out" in note for note in uneven.notes)
+    (once,) = summarize([*tried, Scored("c", "all", None, "0", 1.0), Scored("d", "all", None, "0", 1.0)])
+    assert {k: each.n for k, each in once.pass_hat_k.items()} == {"1": 4, "2": 2, "3": 2, "4": 2}
+    assert summarize([*tried[:1], *tried[4:5]])[0].pass_hat_k == {}
 
 
 def test_items_of_one_side_only_are_counted() -> None:
