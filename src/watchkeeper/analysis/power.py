@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 from watchkeeper.analysis.mcnemar import tango_variance
 from watchkeeper.analysis.quantiles import binomial_cdf, normal_quantile, t_quantile
 
 _LARGEST_PLAN = 10**12
 _LARGEST_EXACT = 10_000
+_BY_EXACT_POWER = 100
 
 
 def paired_mde(sd: float, n: int, *, alpha: float = 0.05, power: float = 0.8) -> float | None:
@@ -127,13 +129,24 @@ def paired_binary_mde(
     """The smallest difference of two rates over the same `n` items that McNemar's test would show.
 
     `discordance` is the observed fraction of items that end differently; an effect larger than it is taken
-    to bring its own discordance. With `exact_test` no effect is detectable below six items at alpha 0.05.
+    to bring its own discordance. With `exact_test` no effect is detectable below six items at alpha 0.05; up to 100
+    items it is by the exact power, above by an approximation that errs to the larger side where few items are
+    discordant.
     """
     _require_design(alpha, power)
     _require_rate("discordance", discordance)
     if n < 1:
         return None
+    if exact_test and n <= _BY_EXACT_POWER:
+        return _exact_mde(n, discordance, alpha, power)
     return smallest_effect(1.0, lambda d: _mcnemar_detects(d, n, discordance, alpha, power, exact_test))
+
+
+@lru_cache(maxsize=1024)
+def _exact_mde(n: int, discordance: float, alpha: float, power: float) -> float | None:
+    return smallest_effect(
+        1.0, lambda d: paired_binary_power(n, d, max(d, discordance), alpha=alpha) >= power, steps=12
+    )
 
 
 def two_proportions_margin_size(rate: float, margin: float, *, alpha: float = 0.05, power: float = 0.8) -> int:
@@ -204,12 +217,12 @@ def paired_binary_power(n: int, difference: float, discordance: float, *, alpha:
     return min(1.0, total)
 
 
-def smallest_effect(largest: float, detected: Callable[[float], bool]) -> float | None:
+def smallest_effect(largest: float, detected: Callable[[float], bool], steps: int = 50) -> float | None:
     """The smallest effect up to `largest` that is detected, by bisection; None if that one is not."""
     if not largest > 0 or not detected(largest):
         return None
     low, high = 0.0, largest
-    for _ in range(50):
+    for _ in range(steps):
         middle = (low + high) / 2
         low, high = (low, middle) if detected(middle) else (middle, high)
     return high
