@@ -48,7 +48,8 @@ def bootstrap_t(
 
     if draws < 100:
         raise ValueError(f"A bootstrap interval needs at least 100 draws, and got {draws!r}. Leave it at {DRAWS}.")
-    x = np.asarray(values, dtype=np.float64)
+    # In order, so that the same values in another order have the same interval.
+    x = np.sort(np.asarray(values, dtype=np.float64))
     n = len(x)
     value = float(x.mean()) if n else math.nan
     error = float(x.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf

@@ -31,7 +31,7 @@ GROUPS = ("evaluator", "judge", "strategy", "prompt")
 _THINGS = ("answer", "model", "output", "response", "assistant")
 _FIRST = frozenset(("1", "a", "first", "left", "[[a]]", *(f"{what}_{one}" for what in _THINGS for one in "1a")))
 _SECOND = frozenset(("2", "b", "second", "right", "[[b]]", *(f"{what}_{two}" for what in _THINGS for two in "2b")))
-_TIES = frozenset(("tie", "draw", "equal", "same", "both", "neither", "1.5", "[[c]]", "tie (bothbad)"))
+_TIES = frozenset(("tie", "draw", "equal", "same", "both", "neither", "1.5", "[[c]]"))
 _NONE = frozenset(("", "nan", "none", "null", "n/a", "na", "<na>", "error", "invalid"))
 _PASS = frozenset(("1", "1.0", "true", "t", "yes", "y", "pass", "passed", "correct", "good"))
 _FAIL = frozenset(("0", "0.0", "false", "f", "no", "n", "fail", "failed", "incorrect", "wrong", "bad"))
@@ -213,7 +213,7 @@ def _side(text: str, place: str, authors: tuple[str, str] = ("", "")) -> tuple[s
         return "1", 0.0
     if word in _SECOND or (word == names[1] != names[0]):
         return "2", 1.0
-    if word in _TIES:
+    if word in _TIES or word.startswith("tie "):
         return TIE, 0.5
     try:
         graded = float(word)

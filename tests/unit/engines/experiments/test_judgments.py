@@ -127,7 +127,8 @@ def test_single_answers_pass_or_fail(tmp_path: Path) -> None:
 
 
 def test_a_verdict_may_name_the_author(tmp_path: Path) -> None:
-    text = "model_a,model_b,human,winner\ngpt-4,claude,model_a,gpt-4\ngpt-4,claude,model_b,Claude\nx,y,model_a,tie\n"
+    head = "model_a,model_b,human,winner\n"
+    text = head + "gpt-4,claude,model_a,gpt-4\ngpt-4,claude,model_b,Claude\nx,y,model_a,tie (both bad)\n"
     (found,) = audited(tmp_path, text).values()
     assert found.audit is not None
     assert (found.audit.right.value, found.audit.ties) == (pytest.approx(2 / 3), 1)
