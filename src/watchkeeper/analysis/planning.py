@@ -122,6 +122,7 @@ def _exact(n: int, effect: float, discordance: float, alpha: float, power: float
 
 def _items(kind: Kind, goal: Goal, effect: float, rate: float, alpha: float, power: float) -> int:
     if kind == "graded":
+        effect = abs(effect) if goal == "difference" else effect
         if goal != "difference":
             return powers.paired_sample_size(effect, rate, alpha=2 * alpha, power=power)
         n = powers.paired_sample_size(effect, rate, alpha=alpha, power=power)
@@ -138,7 +139,10 @@ def _effect(kind: Kind, goal: Goal, n: int, rate: float, alpha: float, power: fl
     if goal != "difference" and kind != "graded":
         return powers.smallest_effect(0.999, lambda d: _items(kind, goal, d, rate, alpha, power) <= n)
     if kind == "independent":
-        return powers.two_proportions_mde(rate, n, alpha=alpha, power=power)
+        rise = powers.two_proportions_mde(rate, n, alpha=alpha, power=power)
+        # Where there is no room above, a fall is what shows.
+        fall = powers.two_proportions_mde(1 - rate, n, alpha=alpha, power=power) if rise is None else None
+        return -fall if fall is not None else rise
     if kind == "paired":
         return powers.paired_binary_mde(n, rate, alpha=alpha, power=power)
     if goal != "difference":

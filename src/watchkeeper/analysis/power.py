@@ -82,7 +82,7 @@ def two_proportions_sample_size(p1: float, p2: float, *, alpha: float = 0.05, po
     _require_design(alpha, power)
     _require_rate("p1", p1)
     _require_rate("p2", p2)
-    _require_positive("|p1 - p2|", abs(p1 - p2))
+    _require_positive("effect", abs(p1 - p2))
     pooled = (p1 + p2) / 2
     spread = normal_quantile(1 - alpha / 2) * math.sqrt(2 * pooled * (1 - pooled))
     spread += normal_quantile(power) * math.sqrt(p1 * (1 - p1) + p2 * (1 - p2))
@@ -114,6 +114,7 @@ def paired_binary_sample_size(
     15%. `exact_test` plans for the exact test, which is stricter and takes about 2/difference items more.
     """
     _require_design(alpha, power)
+    _require_rate("discordance", discordance)
     _require_positive("difference", abs(difference))
     if not abs(difference) <= discordance <= 1:
         raise ValueError(

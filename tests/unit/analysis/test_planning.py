@@ -104,3 +104,13 @@ def test_the_exact_test_takes_a_few_items_more() -> None:
 def test_fewer_than_six_differences_show_nothing() -> None:
     assert plan("graded", n=5, sd=0.3).effect is None
     assert plan("graded", n=6, sd=0.3).effect == pytest.approx(0.538, abs=0.001)
+
+
+def test_a_plan_has_no_side() -> None:
+    assert plan("graded", effect=-0.1, sd=0.5).n == plan("graded", effect=0.1, sd=0.5).n
+    assert plan("paired", effect=-0.03, discordance=0.1).n == 870
+    falling = plan("independent", n=100, baseline=1.0).effect
+    assert falling is not None
+    assert falling == pytest.approx(-(plan("independent", n=100, baseline=0.0).effect or 0))
+    with pytest.raises(ValueError, match="82 percent"):
+        plan("paired", effect=0.05, discordance=10)
