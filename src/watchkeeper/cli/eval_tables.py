@@ -95,11 +95,11 @@ def summarize(
     for each in found:
         for k, estimate in each.pass_hat_k.items():
             low, high = f"{estimate.low:.3g}", f"{estimate.high:.3g}"
-            click.echo(f"{plain(each.group)}: pass^{k} {estimate.value:.3g} ({low} to {high}, {estimate.n} items)")
+            click.echo(f"{shown(each.group)}: pass^{k} {estimate.value:.3g} ({low} to {high}, {estimate.n} items)")
         if each.variance is not None:
-            click.echo(f"{plain(each.group)}: {_split_said(each.variance)}")
+            click.echo(f"{shown(each.group)}: {_split_said(each.variance)}")
         for note in each.notes:
-            click.echo(f"{plain(each.group)}: {note}")
+            click.echo(f"{shown(each.group)}: {note}")
 
 
 def _split_said(split: Split) -> str:
@@ -173,9 +173,11 @@ def columns_of(
     where: Sequence[str],
     slice_: str | None = None,
 ) -> Columns:
-    """The meaning of the columns, from the options; raises `Failure` for a --where without a value."""
+    """The meaning of the columns, from the options; raises `Failure` for no item and a --where without a value."""
     from watchkeeper.engines.experiments.tables import Columns
 
+    if not names_of(item):
+        raise Failure("--item names no column. Name the one that tells items apart.")
     return Columns(
         item=names_of(item),
         score=score,
@@ -323,12 +325,17 @@ def _group(rows: Sequence[Scored], by: str, name: str) -> list[Scored]:
     return [row for row in rows if row.group in meant]
 
 
+def shown(name: str) -> str:
+    """The name of a group or slice for a terminal, which may be no text at all."""
+    return plain(name) or "(empty)"
+
+
 def _row(each: Summary) -> tuple[object, ...]:
     mean = None if each.mean is None else f"{each.mean:.6g}"
     error = None if each.standard_error is None else f"{each.standard_error:.5g}"
     interval = f"{each.low:.4g} to {each.high:.4g}"
     mde = each.minimum_detectable_effect
-    return each.group, each.n, mean, error, interval, mde and f"{mde:.3g}", each.missing, each.method
+    return shown(each.group), each.n, mean, error, interval, mde and f"{mde:.3g}", each.missing, each.method
 
 
 def _tell(found: Compared, names: tuple[str, str]) -> None:
@@ -357,9 +364,9 @@ def _tell_contrasts(contrasts: Sequence[Contrast], as_json: bool) -> int:
     else:
         rows = [
             (
-                plain(each.b),
-                plain(each.a),
-                "" if each.slice is None else plain(each.slice),
+                shown(each.b),
+                shown(each.a),
+                "" if each.slice is None else shown(each.slice),
                 each.compared.n,
                 None if each.compared.difference is None else f"{each.compared.difference:+.4g}",
                 f"{each.compared.low:+.4g} to {each.compared.high:+.4g}",
@@ -373,7 +380,8 @@ def _tell_contrasts(contrasts: Sequence[Contrast], as_json: bool) -> int:
         print_table(head, rows, "")
         for each in contrasts:
             for note in each.compared.notes:
-                click.echo(f"{plain(each.b)} against {plain(each.a)} {plain(each.slice or '')}: {note}")
+                part = "" if each.slice is None else f", {shown(each.slice)}"
+                click.echo(f"{shown(each.b)} against {shown(each.a)}{part}: {note}")
     return int(any(each.compared.verdict == "worse" for each in contrasts))
 
 

@@ -207,3 +207,11 @@ def test_several_comparisons_are_told_once_each(table: Path) -> None:
 
 def test_the_exact_test_is_told_beside_the_plan() -> None:
     assert "exact test of `eval compare` shows it 78%" in wk("power", "--effect", "0.03", "--discordance", "0.1").stdout
+
+
+def test_a_group_without_a_name_is_shown_and_no_item_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,m,ok\n1,,1\n2,a,0\n3,,1\n1,a,\N{MINUS SIGN}1\n")
+    assert "(empty)\t2" in wk("summarize", str(path), "--item", "id", "--score", "ok", "--by", "m").stdout
+    assert "(empty)" in wk("compare", str(path), "--item", "id", "--score", "ok", "--by", "m").stdout
+    assert "names no column" in wk("summarize", str(path), "--item", "", "--score", "ok").output

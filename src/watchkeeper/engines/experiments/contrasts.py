@@ -191,7 +191,10 @@ def in_slices(
         found.append((*names, part, compare_groups(inside[0], inside[1], how, len(shared))))
     lonely = sorted(slices[0] ^ slices[1])
     if lonely:
-        first, note = found[0][3], f"Slices that one side alone has are in no figure: {', '.join(lonely[:9])}."
+        first, note = (
+            found[0][3],
+            f"Slices that one side alone has are in no figure: {', '.join(each or '(empty)' for each in lonely[:9])}.",
+        )
         found[0] = (*names, shared[0], msgspec.structs.replace(first, notes=(*first.notes, note)))
     return adjusted(found, how.adjust)
 

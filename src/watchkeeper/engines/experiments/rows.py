@@ -164,6 +164,8 @@ def _json(said: str) -> Any:
         return msgspec.json.decode(said)
     except (msgspec.DecodeError, UnicodeEncodeError):
         return json.loads(said)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
 
 
 def _object(path: Path, number: int, row: Any) -> Row:

@@ -188,7 +188,7 @@ def _score(row: Row, path: Path, number: int, name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, str):
-        word = value.strip().casefold()
+        word = value.strip().casefold().replace("\N{MINUS SIGN}", "-")
         if _NUMBER.fullmatch(word):
             value = float(word)
         elif word in _NONE:

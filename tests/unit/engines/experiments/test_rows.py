@@ -108,6 +108,7 @@ def test_filters_compare_values_and_not_spellings(
         (b"id,ok\na,1,000\n", "row 1"),
         (b'{\n "id": 1\n}\n', "not one over many lines"),
         (b'{"id": 1, "ok": [1]}\n', "named with a dot"),
+        (b'{"id": 1, "ok": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deep"),
         (b'"just text"', "no rows"),
         (b"", "no rows"),
         (gzip.compress(b"id,ok\na,1\n", mtime=0)[:-9], "does not open"),
