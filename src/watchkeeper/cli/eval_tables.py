@@ -92,6 +92,8 @@ def summarize(
         return
     rows = [_row(each) for each in found]
     print_table(("group", "n", "mean", "std. error", "95% interval", "would show", "missing", "method"), rows, "")
+    # A table of many groups says once what is true of all.
+    common = set.intersection(*(set(each.notes) for each in found)) if len(found) > 1 else set()
     for each in found:
         for k, estimate in each.pass_hat_k.items():
             low, high = f"{estimate.low:.3g}", f"{estimate.high:.3g}"
@@ -99,7 +101,11 @@ def summarize(
         if each.variance is not None:
             click.echo(f"{shown(each.group)}: {_split_said(each.variance)}")
         for note in each.notes:
-            click.echo(f"{shown(each.group)}: {note}")
+            if note not in common:
+                click.echo(f"{shown(each.group)}: {note}")
+    for note in found[0].notes:
+        if note in common:
+            click.echo(f"every group: {note}")
 
 
 def _split_said(split: Split) -> str:

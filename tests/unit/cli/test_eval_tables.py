@@ -215,3 +215,9 @@ def test_a_group_without_a_name_is_shown_and_no_item_is_refused(tmp_path: Path) 
     assert "(empty)\t2" in wk("summarize", str(path), "--item", "id", "--score", "ok", "--by", "m").stdout
     assert "(empty)" in wk("compare", str(path), "--item", "id", "--score", "ok", "--by", "m").stdout
     assert "names no column" in wk("summarize", str(path), "--item", "", "--score", "ok").output
+
+
+def test_what_is_true_of_every_group_is_said_once(table: Path) -> None:
+    said = wk("summarize", str(table), "--item", "suite", "--score", "ok", "--by", "model").stdout
+    assert said.count("57 rows repeat an item") == 1
+    assert "every group: 57 rows" in said
