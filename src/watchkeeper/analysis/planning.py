@@ -10,6 +10,7 @@ from watchkeeper.records.record import Record
 
 Kind = Literal["independent", "paired", "graded"]
 Goal = Literal["difference", "non-inferiority", "equivalence"]
+_FEWEST_CLUSTERS = 6
 _LARGEST_EXACT = 10_000
 _NEEDED: dict[str, str] = {"independent": "baseline", "paired": "discordance", "graded": "sd"}
 
@@ -32,6 +33,7 @@ class Planned(Record, frozen=True, kw_only=True):
     goal: Goal = "difference"
     power_of_exact_test: float | None = None
     n_for_exact_test: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def design_effect(cluster_size: float, icc: float) -> float:
@@ -58,14 +60,15 @@ def plan(
     alpha: float = 0.05,
     power: float = 0.8,
     goal: Goal = "difference",
+    cluster_size: float = 1.0,
 ) -> Planned:
     """Plan for `effect` (then `n` is worked out) or for `n` (then the effect is).
 
     "independent" compares two rates over other items and needs `baseline`; "paired" two rates over the same items and
     needs `discordance`; "graded" two means over the same items and needs `sd`, that of the differences. `inflation` is
-    the design effect. `goal` "non-inferiority" plans to show, at one-sided `alpha`, that B is not worse by `effect` or
-    more, "equivalence" that it is neither worse nor better by that (Schuirmann, 1987), both for a true difference of
-    zero. Raises ValueError when something is missing or cannot be.
+    the design effect of clusters of `cluster_size`. `goal` "non-inferiority" plans to show, at one-sided `alpha`, that
+    B is not worse by `effect` or more, "equivalence" that it is neither worse nor better by that (Schuirmann, 1987),
+    both for a true difference of zero. Raises ValueError when something is missing or cannot be.
     """
     known = {"baseline": baseline, "discordance": discordance, "sd": sd}
     if known[_NEEDED[kind]] is None:
@@ -98,7 +101,18 @@ def plan(
         goal=goal,
         power_of_exact_test=exact[0],
         n_for_exact_test=exact[1],
+        notes=_of_clusters(n / cluster_size, kind, goal) if cluster_size > 1 else (),
     )
+
+
+def _of_clusters(count: float, kind: Kind, goal: Goal) -> tuple[str, ...]:
+    """What few clusters mean for a plan that knows the design effect alone."""
+    if count < _FEWEST_CLUSTERS and goal == "difference" and kind != "independent":
+        return (f"These are about {count:.0f} clusters, and below {_FEWEST_CLUSTERS} no comparison is ever resolved.",)
+    # The plan's quantiles are those of many items; a comparison has as many degrees of freedom as clusters, less one.
+    few, many = (powers.error_mde(1.0, df) or 0.0 for df in (max(1.0, count - 1), math.inf))
+    more = (few / many) ** 2 - 1
+    return (f"These are about {count:.0f} clusters: with so few take {more:.0%} more.",) if more > 0.05 else ()
 
 
 def _method(kind: Kind, goal: Goal) -> str:

@@ -269,6 +269,7 @@ def power(
             discordance=discordance,
             sd=sd,
             inflation=inflation,
+            cluster_size=cluster_size,
             alpha=alpha,
             power=wanted,
         )
@@ -285,6 +286,8 @@ def power(
         f"{planned.n:,} items{per_side} show {effect_said} {wanted:.0%} of the time, at {alpha:.0%} false alarms "
         f"({planned.method}; design effect {inflation:.3g})."
     )
+    for note in planned.notes:
+        click.echo(note)
     if planned.power_of_exact_test is not None:
         click.echo(
             f"With so many the exact test of `eval compare` shows it {planned.power_of_exact_test:.0%} of the time; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 from typing import Any
 
@@ -114,3 +115,10 @@ def test_a_plan_has_no_side() -> None:
     assert falling == pytest.approx(-(plan("independent", n=100, baseline=0.0).effect or 0))
     with pytest.raises(ValueError, match="82 percent"):
         plan("paired", effect=0.05, discordance=10)
+
+
+@pytest.mark.parametrize(("size", "says"), [(20.0, "no comparison"), (4.0, "with so few take"), (1.0, None)])
+def test_few_clusters_are_told(size: float, says: str | None) -> None:
+    notes = plan("graded", effect=0.15, sd=0.4, inflation=design_effect(size, 0.01), cluster_size=size).notes
+    assert (notes == ()) if says is None else re.search(says, notes[0])
+    assert plan("graded", effect=0.02, sd=0.4, inflation=1.3, cluster_size=4).notes == ()
