@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from watchkeeper.analysis.intervals import clustered, wilson
+from watchkeeper.analysis.intervals import clustered_rate, wilson
 from watchkeeper.analysis.mcnemar import mcnemar_exact, score_interval
 from watchkeeper.analysis.quantiles import normal_quantile
 from watchkeeper.records.estimate import Estimate
@@ -30,14 +30,28 @@ class Judged(NamedTuple):
     swapped: str | None = None
 
 
+class Orders(Record, frozen=True, kw_only=True):
+    """What a judge says of the same pairs in both orders, which needs no labels.
+
+    `consistent` is the same verdict in both orders, over all pairs: one that could not be read is the same as nothing.
+    `first_bias` is the share of pairs in which the answer that was shown first won in both orders, less the share in
+    which the second one did, over the pairs that were read in both; `first_bias_p` is exact and `order_bias` is the
+    same with its interval (Tango's). `kappa_orders` corrects the agreement of the orders for chance.
+    """
+
+    consistent: Estimate
+    first_bias: float | None
+    first_bias_p: float
+    order_bias: Estimate
+    kappa_orders: Estimate | None
+
+
 class Audit(Record, frozen=True, kw_only=True):
     """What a set of judgments says of its judge. An unreadable verdict is counted, and is not right.
 
-    `right` is over both orders, its interval over pairs; `right_both` needs both orders. `consistent` is the same
-    verdict in both orders, over pairs that were read in both. `first_bias` is the share of pairs in which the answer
-    that was shown first won in both orders, less the share in which the second one did; `first_bias_p` is exact and
-    `order_bias` is the same with its interval (Tango's).
-    `kappa` corrects the agreement with the labels for chance, `kappa_orders` that between the orders.
+    `right` is over both orders, its interval over pairs; `right_both` needs both orders. What the orders say of each
+    other is that of `Orders`. `kappa` corrects the agreement with the labels for chance, over both orders together, its
+    interval over pairs.
     """
 
     pairs: int
@@ -75,61 +89,77 @@ def audit(judged: Sequence[Judged], *, both: bool) -> Audit:
     return _with_orders(result, judged, plain) if both else result
 
 
-def _with_orders(result: Audit, judged: Sequence[Judged], plain: Sequence[bool]) -> Audit:
-    n = len(judged)
-    swapped = [each.swapped == each.label for each in judged]
-    right = [float(x) for pair in zip(plain, swapped, strict=True) for x in pair]
-    read = [(each.plain, each.swapped) for each in judged if each.plain is not None and each.swapped is not None]
+def orders(verdicts: Sequence[tuple[str | None, str | None]]) -> Orders:
+    """Hold the verdicts on pairs against those in the other order, mapped back; None: unreadable."""
+    read = [(plain, swapped) for plain, swapped in verdicts if plain is not None and swapped is not None]
     # Answer 1 stands first in the plain order and second in the swapped one.
     first = sum(pair == ("1", "2") for pair in read)
     second = sum(pair == ("2", "1") for pair in read)
-    labelled = [(j.label, v) for j in judged for v in (j.plain, j.swapped) if v is not None]
-    return msgspec.structs.replace(
-        result,
-        right=clustered(right, [i for i in range(n) for _ in range(2)]),
-        right_swapped=wilson(sum(swapped), n),
-        right_both=wilson(sum(a and b for a, b in zip(plain, swapped, strict=True)), n),
-        consistent=wilson(sum(a == b for a, b in read), len(read)),
+    return Orders(
+        consistent=wilson(sum(a == b for a, b in read), len(verdicts)),
         first_bias=(first - second) / len(read) if read else None,
         first_bias_p=mcnemar_exact(first, second),
         order_bias=score_interval(second, first, len(read)),
-        kappa=kappa(labelled),
         kappa_orders=kappa(read),
     )
 
 
-def kappa(pairs: Sequence[tuple[Hashable, Hashable]], *, confidence: float = 0.95) -> Estimate | None:
+def _with_orders(result: Audit, judged: Sequence[Judged], plain: Sequence[bool]) -> Audit:
+    n = len(judged)
+    swapped = [each.swapped == each.label for each in judged]
+    right = [float(x) for pair in zip(plain, swapped, strict=True) for x in pair]
+    labelled = [(i, (j.label, v)) for i, j in enumerate(judged) for v in (j.plain, j.swapped) if v is not None]
+    own = orders([(each.plain, each.swapped) for each in judged])
+    return msgspec.structs.replace(
+        result,
+        right=clustered_rate(right, [i for i in range(n) for _ in range(2)]),
+        right_swapped=wilson(sum(swapped), n),
+        right_both=wilson(sum(a and b for a, b in zip(plain, swapped, strict=True)), n),
+        kappa=kappa([pair for _, pair in labelled], [i for i, _ in labelled]),
+        **{name: getattr(own, name) for name in own.__struct_fields__},
+    )
+
+
+def kappa(
+    pairs: Sequence[tuple[Hashable, Hashable]],
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    confidence: float = 0.95,
+) -> Estimate | None:
     """Cohen's kappa with its large-sample interval (Fleiss, Cohen and Everitt, 1969); None where it is not defined.
 
-    It is not defined for no pairs, nor where both sides always say one and the same thing. Limits: for few pairs the
-    interval is too narrow; it assumes independent pairs.
+    `clusters[i]` says to what `pairs[i]` belongs: the two orders of one pair hang together, and the interval is then
+    over clusters. It is not defined for no pairs, nor where both sides always say one and the same thing. Where no
+    spread was seen, as when all agree, its bounds are those of the agreement (Wilson's). Limits: for few pairs the
+    interval is too narrow.
     """
     n = len(pairs)
-    rows, columns = (Counter(pair[side] for pair in pairs) for side in (0, 1))
-    expected = sum(rows[name] * columns[name] for name in rows) / (n * n) if n else 1.0
+    rows, columns = ({k: v / n for k, v in Counter(pair[side] for pair in pairs).items()} for side in (0, 1))
+    expected = sum(share * columns.get(name, 0.0) for name, share in rows.items()) if n else 1.0
     if n == 0 or expected >= 1:
         return None
-    cells = Counter(pairs)
-    observed = sum(count for (a, b), count in cells.items() if a == b) / n
+    observed = sum(a == b for a, b in pairs) / n
     value = (observed - expected) / (1 - expected)
-    share_a = {name: count / n for name, count in rows.items()}
-    share_b = {name: count / n for name, count in columns.items()}
-    on = sum(
-        cells[name, name] / n * ((1 - expected) - (share_b.get(name, 0) + share_a[name]) * (1 - observed)) ** 2
-        for name in share_a
-    )
-    off = (1 - observed) ** 2 * sum(
-        count / n * (share_b.get(a, 0.0) + share_a.get(b, 0.0)) ** 2 for (a, b), count in cells.items() if a != b
-    )
-    rest = (observed * expected - 2 * expected + observed) ** 2
-    error = math.sqrt(max(0.0, on + off - rest) / n) / (1 - expected) ** 2
-    half = normal_quantile((1 + confidence) / 2) * error
+    # How far one pair moves kappa: its derivative by the shares.
+    pulls = {
+        (a, b): ((a == b) - observed) / (1 - expected)
+        - (1 - observed) * (columns.get(a, 0.0) + rows.get(b, 0.0) - 2 * expected) / (1 - expected) ** 2
+        for a, b in set(pairs)
+    }
+    sums: dict[Hashable, float] = {}
+    for key, pair in zip(range(n) if clusters is None else clusters, pairs, strict=True):
+        sums[key] = sums.get(key, 0.0) + pulls[pair]
+    half = normal_quantile((1 + confidence) / 2) * math.sqrt(math.fsum(x * x for x in sums.values())) / n
+    low, high = value - half, value + half
+    if half <= 1e-9:
+        bounds = wilson(observed * len(sums), len(sums), confidence=confidence)
+        low, high = ((bound - expected) / (1 - expected) for bound in (bounds.low, bounds.high))
     return Estimate(
         value=value,
-        low=max(-1.0, value - half),
-        high=min(1.0, value + half),
+        low=max(-1.0, low),
+        high=min(1.0, high),
         n=n,
-        method="Cohen's kappa, Fleiss-Cohen-Everitt",
+        method="Cohen's kappa, Fleiss-Cohen-Everitt" + ("" if clusters is None else " over pairs"),
         confidence=confidence,
     )
 
@@ -137,7 +167,8 @@ def kappa(pairs: Sequence[tuple[Hashable, Hashable]], *, confidence: float = 0.9
 def _notes(judged: Sequence[Judged], unreadable: int) -> tuple[str, ...]:
     notes = []
     if unreadable:
-        notes.append(f"{unreadable} verdicts could not be read; they count as not right, and are in no kappa.")
+        what = "they count as neither right nor consistent, and are in no kappa"
+        notes.append(f"{unreadable} verdicts could not be read; {what}.")
     verdicts = {v for each in judged for v in (each.plain, each.swapped) if v is not None}
     if len(verdicts) == 1 and len(judged) > 1:
         notes.append(f"The judge says {verdicts.pop()!r} every time: it does not look at the answers.")

@@ -48,7 +48,8 @@ def bootstrap_t(
 
     if draws < 100:
         raise ValueError(f"A bootstrap interval needs at least 100 draws, and got {draws!r}. Leave it at {DRAWS}.")
-    x = np.asarray(values, dtype=np.float64)
+    # In order, so that the same values in another order have the same interval.
+    x = np.sort(np.asarray(values, dtype=np.float64))
     n = len(x)
     value = float(x.mean()) if n else math.nan
     error = float(x.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
@@ -125,9 +126,10 @@ def _studentised(x: Array, value: float, draws: int, rng: np.random.Generator) -
     errors = np.sqrt(variance / n)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = means / errors
-    floor = 1e-9 * float(np.abs(x - value).max())
+    # A draw of one value alone has no spread but what rounding leaves; far out it says "no bound", not a large number.
+    floor = 1e-6 * float(np.abs(x - value).max())
     flat = errors <= floor
-    t[flat] = np.where(np.abs(means[flat]) <= floor, 0.0, np.sign(means[flat]) * np.inf)
+    t[flat] = np.where(np.abs(means[flat]) <= floor, 0.0, np.copysign(np.inf, means[flat]))
     return t
 
 

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from watchkeeper.analysis.intervals import mean, wilson
+from watchkeeper.analysis.intervals import graded_rate, wilson
 from watchkeeper.analysis.mcnemar import mcnemar_exact, score_interval
 from watchkeeper.records.estimate import Estimate
 from watchkeeper.records.record import Record
@@ -100,7 +100,7 @@ def repeated(answers: Sequence[tuple[str, float]], *, lengths: bool = False) -> 
     found = []
     for text in often:
         won = [win for each, win in answers if each == text]
-        estimate = wilson(sum(won), len(won)) if set(won) <= {0.0, 1.0} else mean(won)
+        estimate = wilson(sum(won), len(won)) if set(won) <= {0.0, 1.0} else graded_rate(won)
         found.append(
             Repeated(
                 answers=len(won),

@@ -63,14 +63,19 @@ def _tango_bound(only_a: int, only_b: int, n: int, z: float, end: float) -> floa
 
 def _tango_score(only_a: int, only_b: int, n: int, difference: float) -> float:
     """Tango's statistic: the observed minus the supposed difference, over its spread if that were true."""
+    spread = tango_variance(only_a, only_b, n, difference)
+    gap = only_b - only_a - n * difference
+    if spread <= 1e-15 * n:
+        return 0.0 if abs(gap) <= 1e-12 * n else math.copysign(math.inf, gap)
+    return gap / math.sqrt(spread)
+
+
+def tango_variance(only_a: float, only_b: float, n: float, difference: float) -> float:
+    """The variance of only_b - only_a that such counts make likeliest if `difference` were the true one."""
     linear = difference * (2 * n - only_b + only_a) - (only_a + only_b)
     constant = -only_a * difference * (1 - difference)
     # Each branch is the same root of the likelihood equation, in the form that loses no digits there.
     root = math.sqrt(max(0.0, linear * linear - 8 * n * constant))
     chance_only_a = (root - linear) / (4 * n) if linear <= 0 else -2 * constant / (root + linear)
     chance_only_a = max(chance_only_a, 0.0, -difference)
-    spread = n * (2 * chance_only_a + difference * (1 - difference))
-    gap = only_b - only_a - n * difference
-    if spread <= 1e-15 * n:
-        return 0.0 if abs(gap) <= 1e-12 * n else math.copysign(math.inf, gap)
-    return gap / math.sqrt(spread)
+    return n * (2 * chance_only_a + difference * (1 - difference))

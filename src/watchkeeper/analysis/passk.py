@@ -17,11 +17,11 @@ def pass_hat_k(successes: Sequence[int], trials: int | Sequence[int], k: int, *,
 
     The mean over tasks of C(successes, k) / C(trials, k), unbiased for each task's chance of k successes in
     a row (Yao et al., 2024, "tau-bench"). Trials of one task are not independent, so the interval is over
-    tasks: Student's t cut to 0..1, or Wilson's if every task gave the same figure or k is 1 trial. `n` counts tasks.
+    tasks: Wilson's at the size that their spread is worth, at their number if all gave the same. `n` counts tasks.
     """
     each = _trials(successes, trials, k)
     per_task = [math.comb(c, k) / math.comb(n, k) for c, n in zip(successes, each, strict=True)]
-    return _over_tasks(per_task, f"pass^{k}", confidence)
+    return _over_tasks(per_task, sum(each), f"pass^{k}", confidence)
 
 
 def pass_at_k(successes: Sequence[int], trials: int | Sequence[int], k: int, *, confidence: float = 0.95) -> Estimate:
@@ -32,7 +32,7 @@ def pass_at_k(successes: Sequence[int], trials: int | Sequence[int], k: int, *, 
     """
     each = _trials(successes, trials, k)
     per_task = [1 - math.comb(n - c, k) / math.comb(n, k) for c, n in zip(successes, each, strict=True)]
-    return _over_tasks(per_task, f"pass@{k}", confidence)
+    return _over_tasks(per_task, sum(each), f"pass@{k}", confidence)
 
 
 def _trials(successes: Sequence[int], trials: int | Sequence[int], k: int) -> Sequence[int]:
@@ -47,11 +47,12 @@ def _trials(successes: Sequence[int], trials: int | Sequence[int], k: int) -> Se
     return each
 
 
-def _over_tasks(per_task: Sequence[float], name: str, confidence: float) -> Estimate:
+def _over_tasks(per_task: Sequence[float], trials: int, name: str, confidence: float) -> Estimate:
     if len(per_task) < 2 or variance(per_task) == 0:
         estimate = intervals.wilson(math.fsum(per_task), len(per_task), confidence=confidence)
-    else:
-        # Each task is a cluster of one: Wilson's form at the size that the spread of the tasks is worth.
-        estimate = intervals.clustered_rate(per_task, range(len(per_task)), confidence=confidence)
-    method = f"{name} over tasks, {'Wilson at the effective size' if 'CR2' in estimate.method else estimate.method}"
-    return msgspec.structs.replace(estimate, low=max(0.0, estimate.low), high=min(1.0, estimate.high), method=method)
+        return msgspec.structs.replace(estimate, method=f"{name} over tasks, {estimate.method}")
+    # Wilson's form at the size that the spread of the tasks is worth, which is never more than the trials.
+    found = intervals.spread(per_task)
+    low, high = intervals.rate_bounds(found, confidence, trials)
+    method = f"{name} over tasks, Wilson at the effective size"
+    return Estimate(value=found.value, low=low, high=high, n=found.clusters, method=method, confidence=confidence)

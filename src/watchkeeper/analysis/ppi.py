@@ -6,14 +6,16 @@ times score where somebody did. With the lambda that makes the variance smallest
 is never much worse than the labels alone. The residual variance is taken over n - 2 and the interval is t's, because
 lambda is fitted to the same labels. For outcomes that are 0 or 1 the variance is taken with one row more of each pair
 of label and score (as Agresti and Coull, 1998, add successes and failures), so that a disagreement that few labels did
-not meet is not taken to be impossible.
+not meet is not taken to be impossible; for differences of outcomes with one row more each way (Agresti and Min, 2005).
 
 Measured, 95% intervals, 3,000 samples each, a judge with 90% of the good and 70% of the bad right, 1,000 unlabelled: at
 a rate of 40% the truth was covered in 99%, 98%, 96% and 95% for 10, 15, 30 and 100 labels, at a rate of 90% and 30
 labels in 97%, at 5% and 100 labels in 96%; the judge alone covered it in none.
+A difference of 2 points, 10% of the items changed, was covered in 100%, 100%, 98% and 96% for 10, 20, 50 and 150 labels
+(62%, 84%, 96% and 96% without the rows that are added).
 Limits: labelled rows must be a random part of all (of each stratum, of all clusters): labels given where the judge was
-doubted correct the wrong thing. For graded scores and differences the interval is t's alone, below about 20 labels too
-narrow where they are skewed.
+doubted correct the wrong thing. For graded scores, and with clusters, the interval is t's alone, below about 20 labels
+too narrow where they are skewed.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from watchkeeper.records.record import Record
 
 _FEWEST = 3
 _PLUS_FOUR = tuple((float(y), float(f)) for y in (0, 1) for f in (0, 1))
+_OF_DIFFERENCES = ((1.0, 0.5), (-1.0, -0.5))
 
 
 class Row(NamedTuple):
@@ -78,13 +81,15 @@ def corrected_mean(
     """The mean label of all rows, from the labels of some and the judge's scores of all.
 
     With strata each is corrected by itself and weighted by its share of the rows; with clusters the error is robust to
-    what hangs together. `bounds` cuts the interval to the values that are possible. Raises ValueError below three
+    what hangs together. `bounds` cuts the interval to the values that are possible; -1 to 1 are those of a difference
+    of outcomes. Raises ValueError below three
     labelled rows, or three of a stratum.
     """
     strata: dict[Hashable, list[Row]] = {}
     for row in rows:
         strata.setdefault(row.stratum, []).append(row)
-    parts = [_part(name, inside, len(inside) / len(rows)) for name, inside in strata.items()]
+    added = _OF_DIFFERENCES if bounds == (-1.0, 1.0) else _PLUS_FOUR
+    parts = [_part(name, inside, len(inside) / len(rows), added) for name, inside in strata.items()]
     value = math.fsum(part.share * part.value for part in parts)
     pieces = [part.share**2 * part.variance for part in parts]
     whole = math.fsum(pieces)
@@ -123,7 +128,7 @@ def corrected_mean(
     )
 
 
-def _part(name: Hashable, rows: Sequence[Row], share: float) -> _Part:
+def _part(name: Hashable, rows: Sequence[Row], share: float, added: Sequence[tuple[float, float]]) -> _Part:
     labelled = [(row.label, row.judge) for row in rows if row.label is not None]
     rest = [row.judge for row in rows if row.label is None]
     n, big = len(labelled), len(rest)
@@ -133,9 +138,10 @@ def _part(name: Hashable, rows: Sequence[Row], share: float) -> _Part:
             f"A correction needs at least {_FEWEST} labelled rows, and there are {n}{of}. Label more, drawn at random."
         )
     clustered = any(row.cluster is not None for row in rows)
-    seen = labelled
-    if not clustered and {y for y, _ in labelled} <= {0.0, 1.0} and all(0 <= row.judge <= 1 for row in rows):
-        seen = [*labelled, *_PLUS_FOUR]
+    seen, lowest = labelled, min(y for y, _ in added)
+    outcomes = {y for y, _ in labelled} <= {lowest, 0.0, 1.0}
+    if not clustered and outcomes and all(lowest <= row.judge <= 1 for row in rows):
+        seen = [*labelled, *added]
     labels, judged = [y for y, _ in seen], [f for _, f in seen]
     mean_y, mean_f = fmean(labels), fmean(judged)
     squares = math.fsum((f - mean_f) ** 2 for f in judged)

@@ -43,6 +43,13 @@ def t_quantile(p: float, df: float) -> float:
     return (low + high) / 2
 
 
+def t_two_sided(t: float, df: float) -> float:
+    """The chance that Student's t with `df` degrees of freedom is as far from zero as `t`, on either side."""
+    if math.isinf(t):
+        return 0.0
+    return beta_cdf(df / (df + t * t), df / 2, 0.5)
+
+
 def beta_cdf(x: float, a: float, b: float) -> float:
     """The regularised incomplete beta function I_x(a, b), for a, b > 0 and x in [0, 1].
 

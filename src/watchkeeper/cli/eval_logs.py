@@ -1,9 +1,9 @@
-"""Opens logs of Inspect evaluations for the commands that compare and sum up."""
+"""Opens tables and logs of Inspect evaluations for the commands that compare and sum up."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from watchkeeper.cli.options import Failure
 
@@ -27,6 +27,8 @@ def scores_in(path: Path, columns: Columns) -> list[Scored]:
     """The scores of a table, or of an Inspect log, whose columns are `id`, `epoch`, `metadata.*` and its scores."""
     from watchkeeper.engines.experiments.tables import TableError, read_scores
 
+    if path.suffix == ".parquet" and path.is_file():
+        return read_scores(path, columns, _parquet(path))
     if not is_log(path):
         return read_scores(path, columns)
     from watchkeeper.adapters.formats.inspect_scores import BadLog, rows_of_log
@@ -35,6 +37,15 @@ def scores_in(path: Path, columns: Columns) -> list[Scored]:
         return read_scores(path, columns, rows_of_log(path))
     except BadLog as error:
         raise TableError(str(error)) from error
+
+
+def _parquet(path: Path) -> list[dict[str, Any]]:
+    from watchkeeper.adapters.store.parquet import read_parquet
+
+    try:
+        return read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise Failure(str(error), "table") from error
 
 
 def side_of_log(path: Path) -> Side:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -11,12 +12,12 @@ import click
 
 from watchkeeper.cli.eval_logs import scores_in
 from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
+from watchkeeper.cli.piped import readable
 
 if TYPE_CHECKING:
-    from watchkeeper.analysis.paired import Interval
     from watchkeeper.analysis.planning import Goal, Kind
     from watchkeeper.analysis.variance_split import Split
-    from watchkeeper.engines.experiments.contrasts import Compared, Contrast
+    from watchkeeper.engines.experiments.contrasts import Compared, Contrast, How
     from watchkeeper.engines.experiments.summaries import Summary
     from watchkeeper.engines.experiments.tables import Columns, Scored
 
@@ -33,7 +34,7 @@ def table_options(required: bool) -> Callable[[F], F]:
                 "--where",
                 multiple=True,
                 metavar="COL=VALUE",
-                help="Only rows with this value (COL!=VALUE: without it); repeatable, one column twice means either.",
+                help="Only rows with this value (COL!=VALUE: without it; COL=: with none). Twice for a column: either.",
             ),
             click.option("--run", metavar="COL", help="The column that tells reruns of an item apart."),
             click.option("--cluster", multiple=True, metavar="COL", help="Items of one cluster hang together."),
@@ -69,19 +70,21 @@ def summarize(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Mean, standard error and 95% interval of the scores in FILE (CSV, JSONL or Inspect log), for each group.
+    """Mean, standard error and 95% interval of the scores in FILE (CSV, JSONL, Inspect log or -), for each group.
 
-    Outcomes that are 0 or 1 get Wilson's interval, other scores Student's t, or the studentised bootstrap where they
-    are skewed for their number; with --cluster, or when items repeat, it is cluster-robust. With --run, pass^k and
-    pass@k are added. Rows without a score are counted and are in no figure. "Would show" is the smallest difference to
-    another run over as many other items that would be found four times in five.
+    Outcomes that are 0 or 1 get Wilson's interval, grades from 0 to 1 Wilson's at the size that they are worth, other
+    scores Student's t, or the studentised bootstrap where they are skewed for their number; with --cluster, or when
+    items repeat, it is cluster-robust. With --run, pass^k and pass@k are added. Rows without a score are counted and
+    are in no figure. "Would show" is the smallest difference to another run over as many other items that would be
+    found four times in five.
     """
     from watchkeeper.engines.experiments.summaries import summarize as sum_up
     from watchkeeper.engines.experiments.tables import TableError
 
     del data, config
     try:
-        found = sum_up(scores_in(file, columns_of(item, score, by, cluster, run, where)))
+        with readable(file) as path:
+            found = sum_up(scores_in(path, columns_of(item, score, by, cluster, run, where)))
     except TableError as error:
         raise Failure(str(error), "table") from error
     if as_json:
@@ -89,14 +92,20 @@ def summarize(
         return
     rows = [_row(each) for each in found]
     print_table(("group", "n", "mean", "std. error", "95% interval", "would show", "missing", "method"), rows, "")
+    # A table of many groups says once what is true of all.
+    common = set.intersection(*(set(each.notes) for each in found)) if len(found) > 1 else set()
     for each in found:
         for k, estimate in each.pass_hat_k.items():
             low, high = f"{estimate.low:.3g}", f"{estimate.high:.3g}"
-            click.echo(f"{plain(each.group)}: pass^{k} {estimate.value:.3g} ({low} to {high}, {estimate.n} items)")
+            click.echo(f"{shown(each.group)}: pass^{k} {estimate.value:.3g} ({low} to {high}, {estimate.n} items)")
         if each.variance is not None:
-            click.echo(f"{plain(each.group)}: {_split_said(each.variance)}")
+            click.echo(f"{shown(each.group)}: {_split_said(each.variance)}")
         for note in each.notes:
-            click.echo(f"{plain(each.group)}: {note}")
+            if note not in common:
+                click.echo(f"{shown(each.group)}: {note}")
+    for note in found[0].notes:
+        if note in common:
+            click.echo(f"every group: {note}")
 
 
 def _split_said(split: Split) -> str:
@@ -120,42 +129,38 @@ def contrast_options(command: F) -> F:
         ),
         click.option(
             "--interval",
-            type=click.Choice(["t", "bootstrap"]),
-            default="t",
+            type=click.Choice(["auto", "t", "bootstrap"]),
+            default="auto",
             show_default=True,
-            help="The interval of graded scores of a table.",
+            help="The interval of graded scores of a table; auto: by how many differ, and how skewed they are.",
         ),
         click.option("--slice", "slice_", metavar="COL", help="Compare in each value of this column of a table."),
+        click.option("--unpaired", is_flag=True, help="The sides have other items: compare them as two samples."),
+        click.option("--lower-is-better", is_flag=True, help="Less of the score is better: latency, cost, attacks."),
     ):
         command = option(command)
     return command
 
 
 def compare_tables(
-    files: Sequence[Path],
-    columns: Columns,
-    sides: tuple[str | None, str | None],
-    margin: float | None,
-    as_json: bool,
-    interval: str = "t",
-    adjust: str = "holm",
+    files: Sequence[Path], columns: Columns, sides: tuple[str | None, str | None], how: How, as_json: bool
 ) -> int:
     """Compare two groups of a file, two files, or all pairs of groups, item by item; returns the exit code."""
     from watchkeeper.engines.experiments.contrasts import all_pairs, compare_groups, in_slices
     from watchkeeper.engines.experiments.tables import TableError
 
-    chosen = cast("Interval", interval)
-    if interval == "bootstrap" and find_spec("numpy") is None:
+    if how.interval == "bootstrap" and find_spec("numpy") is None:
         raise Failure("--interval bootstrap needs numpy. Run: pip install 'watchkeeper[evals]'")
     names = (sides[0] or str(files[0]), sides[1] or str(files[-1]))
     try:
-        if len(files) == 1 and columns.by is not None and sides == (None, None):
-            contrasts = all_pairs(scores_in(files[0], columns), margin, chosen, adjust)
-            return _tell_contrasts(contrasts, as_json)
-        a, b = _sides(files, columns, sides)
+        with ExitStack() as opened:
+            paths = [opened.enter_context(readable(file)) for file in files]
+            if len(paths) == 1 and columns.by is not None and sides == (None, None):
+                return _tell_contrasts(all_pairs(scores_in(paths[0], columns), how), as_json)
+            a, b = _sides(paths, columns, sides)
         if columns.slice is not None:
-            return _tell_contrasts(in_slices(a, b, margin, chosen, adjust, names), as_json)
-        found = compare_groups(a, b, margin, chosen)
+            return _tell_contrasts(in_slices(a, b, how, names), as_json)
+        found = compare_groups(a, b, how)
     except (TableError, ValueError) as error:
         raise Failure(str(error), "table") from error
     if as_json:
@@ -174,9 +179,11 @@ def columns_of(
     where: Sequence[str],
     slice_: str | None = None,
 ) -> Columns:
-    """The meaning of the columns, from the options; raises `Failure` for a --where without a value."""
+    """The meaning of the columns, from the options; raises `Failure` for no item and a --where without a value."""
     from watchkeeper.engines.experiments.tables import Columns
 
+    if not names_of(item):
+        raise Failure("--item names no column. Name the one that tells items apart.")
     return Columns(
         item=names_of(item),
         score=score,
@@ -262,6 +269,7 @@ def power(
             discordance=discordance,
             sd=sd,
             inflation=inflation,
+            cluster_size=cluster_size,
             alpha=alpha,
             power=wanted,
         )
@@ -278,6 +286,13 @@ def power(
         f"{planned.n:,} items{per_side} show {effect_said} {wanted:.0%} of the time, at {alpha:.0%} false alarms "
         f"({planned.method}; design effect {inflation:.3g})."
     )
+    for note in planned.notes:
+        click.echo(note)
+    if planned.power_of_exact_test is not None:
+        click.echo(
+            f"With so many the exact test of `eval compare` shows it {planned.power_of_exact_test:.0%} of the time; "
+            f"{wanted:.0%} takes {planned.n_for_exact_test:,}."
+        )
 
 
 def _kind(baseline: float | None, discordance: float | None, sd: float | None) -> str:
@@ -293,40 +308,59 @@ def _kind(baseline: float | None, discordance: float | None, sd: float | None) -
 def _sides(
     files: Sequence[Path], columns: Columns, sides: tuple[str | None, str | None]
 ) -> tuple[list[Scored], list[Scored]]:
-    if len(files) == 2:
-        return scores_in(files[0], columns), scores_in(files[1], columns)
     a, b = sides
+    if len(files) == 2 and columns.by is None:
+        return scores_in(files[0], columns), scores_in(files[1], columns)
     if columns.by is None or a is None or b is None:
-        raise Failure("One file is compared by a column: give --by COL --a NAME --b NAME, or name two files.")
+        raise Failure(
+            "One file is compared by a column: give --by COL --a NAME --b NAME, or name two files."
+            if len(files) == 1
+            else "Two files are the two sides, and --by names groups of each: say which with --a NAME --b NAME, or "
+            "leave --by out. To compare in each part of a column, use --slice COL."
+        )
     rows = scores_in(files[0], columns)
+    return _group(rows, columns.by, a), _group(rows if len(files) == 1 else scores_in(files[1], columns), columns.by, b)
+
+
+def _group(rows: Sequence[Scored], by: str, name: str) -> list[Scored]:
+    """The rows of a group: those with its very name, else those whose name means the same, as 1.0 and 1 do."""
+    from watchkeeper.engines.experiments.tables import alike
+
     known = sorted({row.group for row in rows})
-    for name in (a, b):
-        if name not in known:
-            shown = ", ".join(known[:20]) + (" ..." if len(known) > 20 else "")
-            raise Failure(f"{columns.by} is nowhere {name!r}; it is: {shown}.", "table")
-    return [row for row in rows if row.group == a], [row for row in rows if row.group == b]
+    meant = {name} if name in known else {each for each in known if alike(each) == alike(name)}
+    if not meant:
+        shown = ", ".join(known[:20]) + (" ..." if len(known) > 20 else "")
+        raise Failure(f"{by} is nowhere {name!r}; it is: {shown}.", "table")
+    return [row for row in rows if row.group in meant]
+
+
+def shown(name: str) -> str:
+    """The name of a group or slice for a terminal, which may be no text at all."""
+    return plain(name) or "(empty)"
 
 
 def _row(each: Summary) -> tuple[object, ...]:
-    mean = None if each.mean is None else round(each.mean, 6)
-    error = None if each.standard_error is None else round(each.standard_error, 6)
+    mean = None if each.mean is None else f"{each.mean:.6g}"
+    error = None if each.standard_error is None else f"{each.standard_error:.5g}"
     interval = f"{each.low:.4g} to {each.high:.4g}"
     mde = each.minimum_detectable_effect
-    return each.group, each.n, mean, error, interval, mde and f"{mde:.3g}", each.missing, each.method
+    return shown(each.group), each.n, mean, error, interval, mde and f"{mde:.3g}", each.missing, each.method
 
 
 def _tell(found: Compared, names: tuple[str, str]) -> None:
     mde = found.minimum_detectable_effect
     seen = "unknown" if mde is None else f"{mde:.3g} (4 times in 5)"
     difference = "unknown" if found.difference is None else f"{found.difference:+.4g}"
-    click.echo(f"{plain(names[1])} against {plain(names[0])}: {found.verdict}")
+    changed = "" if found.improved is None else f" ({found.improved} better, {found.worsened} worse)"
+    turned = " (less is better)" if found.lower_is_better else ""
+    click.echo(f"{plain(names[1])} against {plain(names[0])}: {found.verdict}{turned}")
     click.echo(
         f"  B - A = {difference} (95% interval {found.low:+.4g} to {found.high:+.4g}), p = {found.p_value:.4g}, "
         f"{found.method}"
     )
     click.echo(
-        f"  {found.n} items ({found.improved} better, {found.worsened} worse), mean {found.mean_a:.4g} to "
-        f"{found.mean_b:.4g}; smallest difference this could have shown: {seen}"
+        f"  {found.n} items{changed}, mean {found.mean_a:.4g} to {found.mean_b:.4g}; "
+        f"smallest difference this could have shown: {seen}"
     )
     for note in found.notes:
         click.echo(f"  {note}")
@@ -335,14 +369,13 @@ def _tell(found: Compared, names: tuple[str, str]) -> None:
 def _tell_contrasts(contrasts: Sequence[Contrast], as_json: bool) -> int:
     """Show several comparisons; returns the exit code."""
     if as_json:
-        flat = [_plain(each) for each in contrasts]
-        print_json([{**each, **each.pop("compared")} for each in flat])
+        print_json([_flat(_plain(each)) for each in contrasts])
     else:
         rows = [
             (
-                plain(each.b),
-                plain(each.a),
-                "" if each.slice is None else plain(each.slice),
+                shown(each.b),
+                shown(each.a),
+                "" if each.slice is None else shown(each.slice),
                 each.compared.n,
                 None if each.compared.difference is None else f"{each.compared.difference:+.4g}",
                 f"{each.compared.low:+.4g} to {each.compared.high:+.4g}",
@@ -356,8 +389,14 @@ def _tell_contrasts(contrasts: Sequence[Contrast], as_json: bool) -> int:
         print_table(head, rows, "")
         for each in contrasts:
             for note in each.compared.notes:
-                click.echo(f"{plain(each.b)} against {plain(each.a)} {plain(each.slice or '')}: {note}")
+                part = "" if each.slice is None else f", {shown(each.slice)}"
+                click.echo(f"{shown(each.b)} against {shown(each.a)}{part}: {note}")
     return int(any(each.compared.verdict == "worse" for each in contrasts))
+
+
+def _flat(told: dict[str, Any]) -> dict[str, Any]:
+    inner = told.pop("compared")
+    return {**told, **inner}
 
 
 def _plain(value: Any) -> Any:

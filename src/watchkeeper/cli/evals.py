@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -13,6 +13,7 @@ from watchkeeper.cli.eval_tables import contrast_options, table_options
 from watchkeeper.cli.options import Failure, house_options, print_json, print_table
 
 if TYPE_CHECKING:
+    from watchkeeper.analysis.paired import Interval
     from watchkeeper.engines.experiments.compare import Compared
 
 SHOWN_CASES = 20
@@ -93,6 +94,8 @@ def compare(
     run: str | None,
     where: tuple[str, ...],
     slice_: str | None,
+    unpaired: bool,
+    lower_is_better: bool,
     interval: str,
     adjust: str,
     side_a: str | None,
@@ -111,6 +114,7 @@ def compare(
     from watchkeeper.cli.eval_sides import side
     from watchkeeper.cli.eval_tables import columns_of, compare_tables
     from watchkeeper.engines.experiments.compare import NotComparable, compare_sides
+    from watchkeeper.engines.experiments.contrasts import How
     from watchkeeper.engines.experiments.dataset import SuiteError
 
     if item or score is not None:
@@ -118,7 +122,9 @@ def compare(
             raise Failure("tables of scores need both --item COL and --score COL.", "not_comparable")
         columns = columns_of(item, score, by, cluster, run, where, slice_)
         files = [Path(word) for word in (a, b) if word is not None]
-        raise SystemExit(compare_tables(files, columns, (side_a, side_b), margin, as_json, interval, adjust))
+        chosen = cast("Interval", interval)
+        how = How(margin=margin, interval=chosen, lower_is_better=lower_is_better, adjust=adjust, unpaired=unpaired)
+        raise SystemExit(compare_tables(files, columns, (side_a, side_b), how, as_json))
     if b is None:
         raise Failure("name two runs to compare, or the columns of a table with --item and --score.", "not_comparable")
     try:
@@ -167,10 +173,13 @@ def _tell_compared(each: Compared) -> None:
     difference = found.difference
     mde = found.minimum_detectable_effect
     seen = "unknown" if mde is None else f"{mde:.3g} (4 times in 5)"
-    click.echo(f"{each.score} ({each.scorer} {each.version}): {found.verdict}")
+    adjusted = ""
+    if each.adjusted_p_value is not None and each.adjusted_p_value != found.p_value:
+        adjusted = f" (adjusted for all scores: {each.adjusted_p_value:.3g})"
+    click.echo(f"{each.score} ({' '.join(filter(None, (each.scorer, each.version)))}): {found.verdict}")
     click.echo(
         f"  B - A = {difference.value:+.3g} ({difference.confidence:.0%} interval {difference.low:+.3g} to "
-        f"{difference.high:+.3g}), p = {found.p_value:.3g}, {found.method}"
+        f"{difference.high:+.3g}), p = {found.p_value:.3g}{adjusted}, {found.method}"
     )
     click.echo(
         f"  paired cases: {found.n} ({found.improved} better, {found.worsened} worse), mean {found.mean_a:.3g} to "

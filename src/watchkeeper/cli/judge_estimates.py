@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from watchkeeper.cli.options import Failure, house_options, print_json
+from watchkeeper.cli.piped import readable
 
 if TYPE_CHECKING:
     from watchkeeper.analysis.ppi import Corrected
@@ -55,10 +56,11 @@ def estimate(
         raise Failure("A difference needs --by COL --a NAME --b NAME together.")
     columns = columns_of(item, score, by, cluster, None, where, stratum)
     try:
-        if side_a is not None and side_b is not None:
-            found = [correct_difference(file, columns, label, side_a, side_b)]
-        else:
-            found = correct(file, columns, label)
+        with readable(file) as path:
+            if side_a is not None and side_b is not None:
+                found = [correct_difference(path, columns, label, side_a, side_b)]
+            else:
+                found = correct(path, columns, label)
     except (TableError, ValueError) as error:
         raise Failure(str(error), "table") from error
     if as_json:

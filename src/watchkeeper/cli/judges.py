@@ -9,6 +9,7 @@ import click
 
 from watchkeeper.cli.judge_estimates import estimate
 from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
+from watchkeeper.cli.piped import readable
 
 if TYPE_CHECKING:
     from watchkeeper.engines.experiments.judgments import Judge
@@ -28,6 +29,7 @@ judge.add_command(estimate)
 @click.option("--label", metavar="COL", help="The column with the better answer, 1 or 2 [label, gold ...].")
 @click.option("--verdict", metavar="COL", help="The judge's verdict [winner_noswap, verdict, winner, preference ...].")
 @click.option("--swapped", metavar="COL", help="Its verdict in the other order, mapped back [winner_swap ...].")
+@click.option("--as-shown", is_flag=True, help="--swapped names the place (1: shown first) and is to be mapped back.")
 @click.option("--by", multiple=True, metavar="COL", help="Columns that name a judge [evaluator, strategy ...].")
 @click.option("--answer-1", metavar="COL", help="The first answer's text [output_1, answer_1 ...].")
 @click.option("--answer-2", metavar="COL", help="The second answer's text [output_2, answer_2 ...].")
@@ -40,6 +42,7 @@ judge.add_command(estimate)
 @house_options
 def audit(
     file: Path,
+    as_shown: bool,
     by: tuple[str, ...],
     judge_model: str | None,
     where: tuple[str, ...],
@@ -52,8 +55,9 @@ def audit(
 
     For each judge: how often it is right, with interval; whether it says the same when the answers change places;
     whether it favours what is shown first, the longer answer or its own family; kappa, its agreement beyond chance; and
-    whether one text wins again and again. A verdict is 1 or 2, or a preference between them. Without a column of labels
-    only what needs none is told, for each `model` of the file.
+    whether one text wins again and again. A verdict is 1 or 2, or a preference between them; of single answers it is 0
+    or 1, or pass and fail, and then how often what people fail passes is told, and the reverse. Without a column of
+    labels only what needs none is told, for each `model` of the file.
     """
     from watchkeeper.cli.eval_tables import conditions, names_of
     from watchkeeper.engines.experiments.judgments import audit_judge, columns_of, groups_of, read_judgments
@@ -61,9 +65,10 @@ def audit(
 
     del data, config
     try:
-        columns = columns_of(file, given)
-        parts = groups_of(file, names_of(by))
-        groups = read_judgments(file, columns, parts, conditions(where))
+        with readable(file) as path:
+            columns = columns_of(path, given)
+            parts = groups_of(path, names_of(by))
+            groups = read_judgments(path, columns, parts, conditions(where), as_shown)
         both = columns["swapped"] is not None
         named = not {"evaluator", "judge"}.isdisjoint(parts)
         found = [
@@ -83,7 +88,7 @@ def _flat(each: Judge) -> dict[str, object]:
     from watchkeeper.queries.registry import as_plain
 
     told = as_plain(each)
-    inner = told.pop("audit") or {}
+    inner = {**(told.pop("orders") or {}), **(told.pop("audit") or {})}
     return {**inner, **told, "notes": told["notes"]}
 
 
@@ -115,6 +120,8 @@ def _tell(found: list[Judge]) -> None:
                 plain(each.judge),
                 each.judgments,
                 _share(each.win_rate),
+                _share(each.orders.consistent if each.orders else None),
+                _bias(each.orders.order_bias if each.orders else None),
                 _share(each.longer.picked if each.longer else None),
                 _share(each.repeated.wins) if each.repeated else None,
                 each.unreadable,
@@ -122,9 +129,13 @@ def _tell(found: list[Judge]) -> None:
             )
             for each in rest
         ]
-        head = ("group", "judgments", "answer 2 wins", "longer wins", "repeated text wins", "unreadable", "flags")
-        print_table(head, told, "")
+        heads = ("group", "judgments", "answer 2 wins", "consistent", "favours first by", "longer wins")
+        print_table((*heads, "repeated text wins", "unreadable", "flags"), told, "")
     for each in found:
+        if each.false_pass is not None or each.false_fail is not None:
+            told_of = (("passes what people fail", each.false_pass), ("fails what people pass", each.false_fail))
+            said = "; ".join(f"{what}: {_share(rate)}" for what, rate in told_of if rate is not None)
+            click.echo(f"{plain(each.judge)}: {said}")
         for note in each.notes:
             click.echo(f"{plain(each.judge)}: {plain(note)}")
 

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from watchkeeper.analysis.agreement import Judged, audit, kappa
+from watchkeeper.analysis.agreement import Judged, audit, kappa, orders
 
 
 def test_both_orders_are_counted_apart_and_together() -> None:
@@ -25,7 +25,7 @@ def test_both_orders_are_counted_apart_and_together() -> None:
     assert found.right_both is not None
     assert found.right_both.value == pytest.approx(1 / 6)
     assert found.consistent is not None
-    assert (found.consistent.value, found.consistent.n) == (pytest.approx(2 / 5), 5)
+    assert (found.consistent.value, found.consistent.n) == (pytest.approx(2 / 6), 6)
     assert found.first_bias == pytest.approx((2 - 1) / 5)
     assert "1 verdicts could not be read" in found.notes[0]
 
@@ -71,3 +71,35 @@ def test_the_interval_of_kappa_covers_as_often_as_it_says() -> None:
         assert found is not None
         covered += found.low <= 0.6 <= found.high
     assert 0.93 < covered / trials < 0.97
+
+
+def test_a_judge_that_is_never_wrong_may_yet_be() -> None:
+    found = audit([Judged("1", "1", "1"), Judged("2", "2", "2")] * 10, both=True)
+    assert found.kappa is not None
+    assert (found.right.value, found.right.high, found.kappa.value, found.kappa.high) == (1, 1, 1, 1)
+    assert found.right.low < 0.9
+    assert found.kappa.low < 0.8
+
+
+@pytest.mark.slow
+def test_kappa_over_both_orders_counts_pairs_and_not_verdicts() -> None:
+    """A judge whose two verdicts hang together: right in 80% of pairs, the same in both orders in nearly all."""
+    rng, covered, alone, trials = Random(6), 0, 0, 1_000
+    for _ in range(trials):
+        judged, pairs = [], []
+        for _ in range(100):
+            label = rng.choice("12")
+            said = label if rng.random() < 0.8 else "21"[int(label) - 1]
+            judged.append(Judged(label, said, said))
+            pairs += [(label, said)] * 2
+        found, naive = audit(judged, both=True).kappa, kappa(pairs)
+        assert found is not None and naive is not None
+        covered += found.low <= 0.6 <= found.high
+        alone += naive.low <= 0.6 <= naive.high
+    assert covered / trials > 0.93
+    assert alone / trials < 0.9
+
+
+def test_orders_need_no_labels() -> None:
+    found = orders([("1", "2"), ("1", "2"), ("2", "2"), (None, "1")])
+    assert (found.consistent.value, found.first_bias) == (0.25, pytest.approx(2 / 3))

@@ -78,3 +78,15 @@ def test_skewness_counts_against_the_number_of_values() -> None:
     assert cochran_skewed([0.0] * 30 + [1.0])
     assert not cochran_skewed([float(x) for x in range(30)])
     assert not cochran_skewed([1.0] * 30)
+
+
+@pytest.mark.filterwarnings("error")
+def test_grades_that_hardly_differ_are_not_bounded_by_rounding() -> None:
+    """Draws of one grade alone have no spread: their bounds were millions, and are none."""
+    (estimate,) = bootstrap_t([1.0] * 6 + [0.5] * 3 + [0.0])
+    assert estimate.low == -math.inf or estimate.low > -10
+
+
+def test_the_order_of_the_values_changes_nothing() -> None:
+    values = np.random.default_rng(2).lognormal(size=40).tolist()
+    assert bootstrap_t(values) == bootstrap_t(values[::-1])

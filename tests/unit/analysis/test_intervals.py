@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from watchkeeper.analysis import intervals
+from watchkeeper.analysis.intervals import graded_rate, within_ends
 from watchkeeper.records.estimate import Estimate
 
 VALUES = [2.1, 3.4, 1.9, 5.6, 4.4, 2.0, 3.3]
@@ -176,3 +177,24 @@ def test_values_without_their_clusters_are_refused() -> None:
 def test_too_few_bootstrap_draws_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 100 draws"):
         intervals.bootstrap(VALUES, statistics.fmean, Random(1), draws=10)
+
+
+@pytest.mark.parametrize("n", [10, 20, 50, 200])
+@pytest.mark.parametrize("weights", [(2, 3, 95), (5, 10, 85), (30, 40, 30)])
+def test_grades_that_crowd_at_an_end_are_covered(n: int, weights: tuple[int, ...]) -> None:
+    """Student's t covers the first in 40%, 65%, 80% and 93%."""
+    rng, covered, trials = Random(n), 0, 400
+    truth = (weights[1] * 0.5 + weights[2]) / 100
+    for _ in range(trials):
+        found = graded_rate(rng.choices((0.0, 0.5, 1.0), weights, k=n))
+        covered += found.low <= truth <= found.high
+        assert 0 <= found.low <= found.high <= 1
+    assert covered / trials > 0.95 - 3 * (0.95 * 0.05 / trials) ** 0.5
+
+
+def test_grades_reach_an_end_and_latencies_do_not() -> None:
+    assert within_ends([0.2, 1.0])
+    assert within_ends([0.0])
+    assert not within_ends([0.2, 0.9])
+    assert not within_ends([0.0, 1.5])
+    assert not within_ends([])

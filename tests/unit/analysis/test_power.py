@@ -53,8 +53,8 @@ def test_fewer_than_six_items_can_show_nothing_in_the_exact_test() -> None:
     assert power.paired_binary_mde(0, 0.5) is None
 
 
-def test_a_hundred_items_that_all_agree_could_still_hide_nine_points() -> None:
-    assert power.paired_binary_mde(100, 0.0, exact_test=True) == pytest.approx(0.095, abs=0.005)
+def test_a_hundred_items_that_all_agree_could_still_hide_seven_points() -> None:
+    assert power.paired_binary_mde(100, 0.0, exact_test=True) == pytest.approx(0.078, abs=0.001)
 
 
 @pytest.mark.parametrize("n", [5, 20, 200])
@@ -100,3 +100,10 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
 def test_impossible_plans_are_refused(call: Callable[[], object], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+@pytest.mark.parametrize(("n", "discordance"), [(6, 0.0), (20, 0.1), (50, 0.3), (100, 0.1)])
+def test_what_few_items_could_show_has_just_the_power(n: int, discordance: float) -> None:
+    mde = power.paired_binary_mde(n, discordance, exact_test=True)
+    assert mde is not None
+    assert power.paired_binary_power(n, mde, max(mde, discordance)) == pytest.approx(0.8, abs=0.005)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import duckdb
 from click.testing import CliRunner, Result
 
 from watchkeeper.cli import main
@@ -40,3 +41,14 @@ def test_a_broken_log_is_told(tmp_path: Path) -> None:
     assert done.exit_code == 2 and "no id" in done.stderr
     done = wk("compare", str(tmp_path / "a.json"), str(LOGS / "sums.json"))
     assert done.exit_code == 2 and "no id" in done.stderr
+
+
+def test_a_parquet_file_is_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    made = f"copy (select i::double as id, i % 2 = 0 as ok from range(10) t(i)) to '{path}' (format parquet)"
+    duckdb.connect().execute(made)
+    done = wk("summarize", str(path), "--item", "id", "--score", "ok", "--json")
+    (row,) = json.loads(done.stdout)
+    assert (done.exit_code, row["n"], row["mean"]) == (0, 10, 0.5)
+    path.write_bytes(b"PAR1 and no more")
+    assert "no Parquet file" in wk("summarize", str(path), "--item", "id", "--score", "ok").stderr

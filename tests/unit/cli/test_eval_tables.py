@@ -147,9 +147,77 @@ def test_odd_rows_are_counted_and_told(tmp_path: Path) -> None:
         (("--effect", "0.03", "--baseline", "0.82"), 2402),
         (("--effect", "0.03", "--discordance", "0.15"), 1306),
         (("--effect", "0.1", "--sd", "0.5"), 199),
-        (("--goal", "non-inferiority", "--effect", "0.03", "--discordance", "0.1"), 685),
+        (("--goal", "non-inferiority", "--effect", "0.03", "--discordance", "0.1"), 717),
         (("--effect", "0.03", "--discordance", "0.1", "--cluster-size", "4", "--icc", "0.2"), 1392),
     ],
 )
 def test_the_kind_of_a_plan_follows_from_what_is_given(words: tuple[str, ...], n: int) -> None:
     assert told("power", *words)["n"] == pytest.approx(n, abs=1)
+
+
+def both(tmp_path: Path) -> tuple[str, str]:
+    """The same items under names that a float column and an integer one give, four in five better in the second."""
+    a, b = tmp_path / "a.csv", tmp_path / "b.jsonl"
+    a.write_text("id,v,ms\n" + "".join(f"{n}.0,1.0,{10 + n % 4}\n" for n in range(40)))
+    b.write_text("".join(json.dumps({"id": n, "v": 2, "ms": 8 + n % 5}) + "\n" for n in range(40)))
+    return str(a), str(b)
+
+
+def test_items_of_a_float_column_are_those_of_an_integer_one(tmp_path: Path) -> None:
+    assert told("compare", *both(tmp_path), "--item", "id", "--score", "ms", exit_code=1)["n"] == 40
+
+
+def test_less_may_be_better(tmp_path: Path) -> None:
+    words = ("compare", *both(tmp_path), "--item", "id", "--score", "ms")
+    assert told(*words, exit_code=1)["verdict"] == "worse"
+    found = told(*words, "--lower-is-better")
+    assert (found["verdict"], found["lower_is_better"]) == ("better", True)
+    assert found["high"] < 0 < found["improved"]
+    assert "better (less is better)" in wk(*words, "--lower-is-better").stdout
+
+
+def test_sides_with_other_items_are_two_samples(tmp_path: Path) -> None:
+    path = tmp_path / "weeks.csv"
+    path.write_text("id,week,ok\n" + "".join(f"{n},{n % 2},{int(n % 2 or n % 3 == 0)}\n" for n in range(200)))
+    words = ("compare", str(path), "--item", "id", "--score", "ok", "--by", "week", "--a", "0", "--b", "1")
+    assert "--unpaired" in wk(*words).output
+    found = told(*words, "--unpaired")
+    assert (found["verdict"], found["n"], found["improved"]) == ("better", 100, None)
+    assert "Newcombe" in found["method"]
+    assert "100 items, mean" in wk(*words, "--unpaired").stdout
+
+
+def test_two_files_may_hold_a_group_each(tmp_path: Path) -> None:
+    words = ("compare", *both(tmp_path), "--item", "id", "--score", "ms", "--by", "v")
+    assert "--a NAME --b NAME" in wk(*words).output
+    assert told(*words, "--a", "1", "--b", "2.0", exit_code=1)["n"] == 40
+    assert "v is nowhere '2'" in wk(*words, "--a", "2", "--b", "2").output
+
+
+def test_a_condition_that_keeps_nothing_is_told_with_what_is_there(table: Path) -> None:
+    done = wk("summarize", str(table), "--item", "task", "--score", "ok", "--where", "model=older")
+    assert "model is old, new" in done.output
+
+
+def test_several_comparisons_are_told_once_each(table: Path) -> None:
+    (found,) = told("compare", str(table), "--item", "suite,task", "--score", "ok", "--by", "model", exit_code=1)
+    assert "compared" not in found
+    assert found["adjusted_p_value"] == found["p_value"]
+
+
+def test_the_exact_test_is_told_beside_the_plan() -> None:
+    assert "exact test of `eval compare` shows it 78%" in wk("power", "--effect", "0.03", "--discordance", "0.1").stdout
+
+
+def test_a_group_without_a_name_is_shown_and_no_item_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,m,ok\n1,,1\n2,a,0\n3,,1\n1,a,\N{MINUS SIGN}1\n")
+    assert "(empty)\t2" in wk("summarize", str(path), "--item", "id", "--score", "ok", "--by", "m").stdout
+    assert "(empty)" in wk("compare", str(path), "--item", "id", "--score", "ok", "--by", "m").stdout
+    assert "names no column" in wk("summarize", str(path), "--item", "", "--score", "ok").output
+
+
+def test_what_is_true_of_every_group_is_said_once(table: Path) -> None:
+    said = wk("summarize", str(table), "--item", "suite", "--score", "ok", "--by", "model").stdout
+    assert said.count("57 rows repeat an item") == 1
+    assert "every group: 57 rows" in said

@@ -67,3 +67,20 @@ def test_a_judge_is_corrected_by_labels(tmp_path: Path) -> None:
     assert apart["estimate"]["value"] == 0
     assert "labels alone" in CliRunner().invoke(main, list(words)).stdout
     assert CliRunner().invoke(main, [*words, "--a", "old"]).exit_code == 2
+
+
+def test_single_answers_and_places_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "judgments.csv"
+    path.write_text("label,verdict,verdict_swapped\n" + "1,1,2\n2,2,1\n" * 10)
+    (found,) = json.loads(wk(str(path), "--as-shown", "--json").stdout)
+    assert found["consistent"]["value"] == 1
+    path.write_text("label,verdict\n" + "1,1\n0,1\n0,0\n" * 10)
+    assert "passes what people fail: 50.0%" in wk(str(path)).stdout
+
+
+def test_orders_stand_beside_the_rest_without_labels(tmp_path: Path) -> None:
+    path = tmp_path / "judgments.csv"
+    path.write_text("verdict,verdict_swapped\n" + "1,2\n" * 10)
+    (found,) = json.loads(wk(str(path), "--json").stdout)
+    assert (found["consistent"]["value"], found["order_bias"]["value"], found["flags"]) == (0, 1, ["order bias"])
+    assert "+100.0%" in wk(str(path)).stdout

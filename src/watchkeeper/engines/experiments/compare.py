@@ -70,9 +70,9 @@ def side_of_scores(name: str, scores: Iterable[Score]) -> Side:
 def compare_sides(a: Side, b: Side, margin: float | None = None) -> tuple[Compared, ...]:
     """Compare every score that both sides have; raises `NotComparable` when there is none, or the rulers differ.
 
-    Without a `margin` that of side b's suite holds, else that of a's.
+    Without a `margin` that of side b's suite holds, else that of a's. Margins are held for all scores together.
     """
-    margin = margin or b.margin or a.margin
+    margin = next((each for each in (margin, b.margin, a.margin) if each is not None), None)
     rulers_a, rulers_b = _rulers(a), _rulers(b)
     both = sorted(rulers_a.keys() & rulers_b.keys())
     if not both:
@@ -84,11 +84,8 @@ def compare_sides(a: Side, b: Side, margin: float | None = None) -> tuple[Compar
         if rulers_a[name] != rulers_b[name]:
             raise NotComparable(_difference(name, (a.name, rulers_a[name]), (b.name, rulers_b[name])))
     clusters = {**a.clusters, **b.clusters}
-    compared = tuple(
-        _one(name, rulers_a[name], (_values(a, name), _values(b, name)), clusters, margin)
-        for name in both
-        if _values(a, name) or _values(b, name)
-    )
+    valued = {name: pair for name in both if any(pair := (_values(a, name), _values(b, name)))}
+    compared = tuple(_one(name, rulers_a[name], pair, clusters, margin, len(valued)) for name, pair in valued.items())
     if not compared:
         raise NotComparable(
             f"neither {a.name} nor {b.name} has a score with a value. See why their calls failed, and run them again."
@@ -105,6 +102,7 @@ def _one(
     values: tuple[dict[str, list[float]], dict[str, list[float]]],
     clusters: dict[str, str],
     margin: float | None,
+    claims: int,
 ) -> Compared:
     in_a, in_b = values
     both = in_a.keys() & in_b.keys()
@@ -114,7 +112,7 @@ def _one(
         score=name,
         scorer=ruler[0],
         version=ruler[1],
-        comparison=compare(in_a, in_b, margin, clusters=groups if grouped else None),
+        comparison=compare(in_a, in_b, margin, clusters=groups if grouped else None, claims=claims),
         only_a=tuple(sorted(in_a.keys() - both)),
         only_b=tuple(sorted(in_b.keys() - both)),
     )
@@ -125,9 +123,8 @@ def _adjusted(compared: tuple[Compared, ...]) -> tuple[Compared, ...]:
     for each, p_value in zip(compared, holm([one.comparison.p_value for one in compared]), strict=True):
         comparison = each.comparison
         if comparison.verdict in ("better", "worse") and p_value >= _ALPHA:
-            margin = comparison.margin
-            safe = margin is not None and comparison.difference.low > -margin
-            comparison = msgspec.structs.replace(comparison, verdict="non-inferior" if safe else "not resolved")
+            held = "non-inferior" if comparison.non_inferior else "not resolved"
+            comparison = msgspec.structs.replace(comparison, verdict=held)
         found.append(msgspec.structs.replace(each, comparison=comparison, adjusted_p_value=p_value))
     return tuple(found)
 

@@ -12,7 +12,8 @@ import msgspec
 
 from watchkeeper.analysis import intervals
 from watchkeeper.analysis.multiplicity import benjamini_hochberg, holm
-from watchkeeper.analysis.paired import Comparison, Interval, compare
+from watchkeeper.analysis.paired import Comparison, Interval, compare, verdict_of
+from watchkeeper.analysis.unpaired import Sample, unpaired_evidence
 from watchkeeper.engines.experiments.tables import Scored, TableError
 from watchkeeper.records.record import Record
 
@@ -23,7 +24,8 @@ ADJUSTMENTS: Mapping[str, Callable[[Sequence[float]], list[float]]] = {"holm": h
 class Compared(Record, frozen=True, kw_only=True):
     """B against A over the items that both have, as `analysis.paired.compare` says it, flat and with its notes.
 
-    `missing` counts rows without a score, `dropped` rows that name no item; both are in no figure.
+    `missing` counts rows without a score, `dropped` rows that name no item; both are in no figure. The difference is B
+    - A also where `lower_is_better`; what is better, worse and improved is then turned round.
     """
 
     n: int
@@ -37,14 +39,16 @@ class Compared(Record, frozen=True, kw_only=True):
     minimum_detectable_effect: float | None
     verdict: str
     method: str
-    improved: int
-    worsened: int
+    improved: int | None
+    worsened: int | None
     only_in_a: int
     only_in_b: int
     missing: int
     dropped: int = 0
     clusters: int | None = None
     margin: float | None = None
+    non_inferior: bool | None = None
+    lower_is_better: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -58,16 +62,41 @@ class Contrast(Record, frozen=True, kw_only=True):
     slice: str | None = None
 
 
-def compare_groups(
-    a: Sequence[Scored], b: Sequence[Scored], margin: float | None = None, interval: Interval = "t"
-) -> Compared:
-    """Compare two sides item by item, reruns of an item averaged first; raises `TableError` where nothing is shared."""
+class How(Record, frozen=True, kw_only=True):
+    """How sides are compared: the margin that does not matter, which interval, whether less is better, and the
+    adjustment of several p-values.
+
+    `unpaired` takes the sides for independent samples, whatever their items are called.
+    """
+
+    margin: float | None = None
+    interval: Interval = "auto"
+    lower_is_better: bool = False
+    adjust: str = "holm"
+    unpaired: bool = False
+
+
+def compare_groups(a: Sequence[Scored], b: Sequence[Scored], how: How = How(), claims: int = 1) -> Compared:
+    """Compare two sides item by item, reruns of an item averaged first; raises `TableError` where nothing is shared.
+
+    `claims` is how many comparisons are made together.
+    """
+    if how.unpaired:
+        return _unpaired(a, b, how, claims)
     sides = [_by_item(rows) for rows in (a, b)]
     shared = sides[0].keys() & sides[1].keys()
     if not shared:
         raise TableError(_nothing_shared(a, b))
     clusters = _clusters([*a, *b])
-    found = compare(sides[0], sides[1], margin, clusters=clusters, interval=interval)
+    found = compare(
+        sides[0],
+        sides[1],
+        how.margin,
+        clusters=clusters,
+        interval=how.interval,
+        lower_is_better=how.lower_is_better,
+        claims=claims,
+    )
     differences = {item: fmean(sides[1][item]) - fmean(sides[0][item]) for item in shared}
     of = [item if clusters is None else clusters[item] for item in differences]
     spread = intervals.cluster_spread(list(differences.values()), of)
@@ -90,18 +119,63 @@ def compare_groups(
         missing=sum(row.score is None for row in (*a, *b)),
         dropped=sum(row.item is None for row in (*a, *b)),
         clusters=None if clusters is None else spread.clusters,
-        margin=margin,
+        margin=how.margin,
+        non_inferior=found.non_inferior,
+        lower_is_better=how.lower_is_better,
         notes=_notes(a, b, found, spread.clusters if clusters is not None else None),
     )
 
 
+def _unpaired(a: Sequence[Scored], b: Sequence[Scored], how: How, claims: int) -> Compared:
+    scored = [[row for row in rows if row.item is not None and row.score is not None] for rows in (a, b)]
+    if not all(scored):
+        raise TableError("One side has no row with an item and a score. Look at --score, --a and --b.")
+    samples = [_sample(rows) for rows in scored]
+    alpha = _ALPHA
+    evidence = unpaired_evidence(samples[0], samples[1], (1 - alpha, 1 - 2 * alpha / claims))
+    verdict, non_inferior = verdict_of(evidence, alpha, how.margin, how.lower_is_better)
+    means = [fmean(sample.values) for sample in samples]
+    spreads = [intervals.cluster_spread(s.values, s.clusters or range(len(s.values))) for s in samples]
+    error = math.hypot(*(spread.standard_error for spread in spreads))
+    items = [len(_by_item(rows)) for rows in scored]
+    clustered = any(row.cluster is not None for rows in scored for row in rows)
+    note = f"{items[0]} items of A and {items[1]} of B are compared as independent samples, none against itself."
+    return Compared(
+        n=min(items),
+        mean_a=means[0],
+        mean_b=means[1],
+        difference=evidence.difference.value,
+        standard_error=error if math.isfinite(error) else None,
+        low=evidence.difference.low,
+        high=evidence.difference.high,
+        p_value=evidence.p_value,
+        minimum_detectable_effect=evidence.mde,
+        verdict=verdict,
+        method=evidence.method,
+        improved=None,
+        worsened=None,
+        only_in_a=0,
+        only_in_b=0,
+        missing=sum(row.score is None for row in (*a, *b)),
+        dropped=sum(row.item is None for row in (*a, *b)),
+        clusters=min(spread.clusters for spread in spreads) if clustered else None,
+        margin=how.margin,
+        non_inferior=non_inferior,
+        lower_is_better=how.lower_is_better,
+        notes=(note, *_row_notes(a, b)),
+    )
+
+
+def _sample(rows: Sequence[Scored]) -> Sample:
+    """The scores of a side; those of one item, or of one cluster, hang together."""
+    values = [row.score for row in rows if row.score is not None]
+    if all(row.cluster is None for row in rows) and len({row.item for row in rows}) == len(rows):
+        return Sample(values)
+    return Sample(values, [(row.item,) if row.cluster is None else row.cluster for row in rows])
+
+
 def in_slices(
-    a: Sequence[Scored],
-    b: Sequence[Scored],
-    margin: float | None = None,
-    interval: Interval = "t",
-    adjust: str = "holm",
-    names: tuple[str, str] = ("A", "B"),
+    a: Sequence[Scored], b: Sequence[Scored], how: How = How(), names: tuple[str, str] = ("A", "B")
 ) -> list[Contrast]:
     """Two sides compared in every slice that both have, with adjusted p-values; raises `TableError` for none.
 
@@ -114,17 +188,18 @@ def in_slices(
     found = []
     for part in shared:
         inside = [[row for row in rows if (row.slice or "") == part] for rows in (a, b)]
-        found.append((*names, part, compare_groups(inside[0], inside[1], margin, interval)))
+        found.append((*names, part, compare_groups(inside[0], inside[1], how, len(shared))))
     lonely = sorted(slices[0] ^ slices[1])
     if lonely:
-        first, note = found[0][3], f"Slices that one side alone has are in no figure: {', '.join(lonely[:9])}."
+        first, note = (
+            found[0][3],
+            f"Slices that one side alone has are in no figure: {', '.join(each or '(empty)' for each in lonely[:9])}.",
+        )
         found[0] = (*names, shared[0], msgspec.structs.replace(first, notes=(*first.notes, note)))
-    return adjusted(found, adjust)
+    return adjusted(found, how.adjust)
 
 
-def all_pairs(
-    rows: Iterable[Scored], margin: float | None = None, interval: Interval = "t", adjust: str = "holm"
-) -> list[Contrast]:
+def all_pairs(rows: Iterable[Scored], how: How = How()) -> list[Contrast]:
     """Every group of a table against every other, in the order of their names, with adjusted p-values and verdicts.
 
     Raises `TableError` below two groups.
@@ -135,7 +210,7 @@ def all_pairs(
     if len(groups) < 2:
         raise TableError(f"Two groups make a comparison, and there is only {', '.join(groups)!r}. Look at --by.")
     pairs = list(combinations(sorted(groups), 2))
-    return adjusted([(a, b, None, compare_groups(groups[a], groups[b], margin, interval)) for a, b in pairs], adjust)
+    return adjusted([(a, b, None, compare_groups(groups[a], groups[b], how, len(pairs))) for a, b in pairs], how.adjust)
 
 
 def adjusted(found: Sequence[tuple[str, str, str | None, Compared]], adjust: str = "holm") -> list[Contrast]:
@@ -154,8 +229,7 @@ def _held_back(compared: Compared, p_value: float, asked: int) -> Compared:
     if compared.verdict not in ("better", "worse") or p_value < _ALPHA:
         return compared
     note = f"Alone this would be {compared.verdict}; among {asked} comparisons it may be luck."
-    below = compared.margin is not None and compared.low > -compared.margin
-    verdict = "non-inferior" if below else "not resolved"
+    verdict = "non-inferior" if compared.non_inferior else "not resolved"
     return msgspec.structs.replace(compared, verdict=verdict, notes=(*compared.notes, note))
 
 
@@ -190,7 +264,8 @@ def _nothing_shared(a: Sequence[Scored], b: Sequence[Scored]) -> str:
     scored = [len(_by_item(rows)) for rows in (a, b)]
     return (
         f"The two sides share no item that both scored, so nothing can be paired: A scores {scored[0]} items (the "
-        f"first names: {names[0]}), B {scored[1]} ({names[1]}). Look at --item, --a and --b."
+        f"first names: {names[0]}), B {scored[1]} ({names[1]}). Look at --item, --a and --b; "
+        "sides that have other items on purpose are compared with --unpaired."
     )
 
 
@@ -200,6 +275,25 @@ def _notes(a: Sequence[Scored], b: Sequence[Scored], found: Comparison, clusters
         notes.append(
             f"{found.unpaired_a} items are scored in A only and {found.unpaired_b} in B only; they are in no figure."
         )
+    notes += _row_notes(a, b)
+    if clusters is not None and any(row.cluster is None for row in (*a, *b) if row.item is not None):
+        notes.append("Items that name no cluster are each one of their own.")
+    if clusters == 1 and found.n > 1:
+        notes.append("All items lie in one cluster, so nothing shows how clusters differ: no verdict is possible.")
+    elif clusters is not None and 1 < clusters < 6:
+        notes.append(f"{clusters} clusters are too few for a p-value below 0.05, whatever the scores are.")
+    if found.p_value >= _ALPHA and found.difference.excludes(0):
+        notes.append("The interval leaves zero out and the test does not reject it: better or worse needs both.")
+    if found.n == 1:
+        notes.append("One item shows nothing of how items differ.")
+    elif found.improved == found.worsened == 0:
+        notes.append("Every item scores the same on both sides.")
+    return tuple(notes)
+
+
+def _row_notes(a: Sequence[Scored], b: Sequence[Scored]) -> list[str]:
+    """What became of rows that are in no figure, or share one."""
+    notes = []
     for name, rows in (("A", a), ("B", b)):
         unnamed = sum(row.item is None for row in rows)
         if unnamed:
@@ -211,14 +305,4 @@ def _notes(a: Sequence[Scored], b: Sequence[Scored], found: Comparison, clusters
         repeated = held - len(_by_item(rows))
         if repeated:
             notes.append(f"{repeated} rows of {name} repeat an item: reruns of an item are averaged first.")
-    if clusters is not None and any(row.cluster is None for row in (*a, *b) if row.item is not None):
-        notes.append("Items that name no cluster are each one of their own.")
-    if clusters == 1 and found.n > 1:
-        notes.append("All items lie in one cluster, so nothing shows how clusters differ: no verdict is possible.")
-    elif clusters is not None and 1 < clusters < 6:
-        notes.append(f"{clusters} clusters are too few for a p-value below 0.05, whatever the scores are.")
-    if found.n == 1:
-        notes.append("One item shows nothing of how items differ.")
-    elif found.improved == found.worsened == 0:
-        notes.append("Every item scores the same on both sides.")
-    return tuple(notes)
+    return notes

@@ -63,7 +63,8 @@ def correct_difference(path: Path, columns: Columns, label: str, a: str, b: str)
                 stratum=first.stratum,
             )
         )
-    found = corrected_mean(rows)
+    outcomes = None not in (_bounds(groups[a]), _bounds(groups[b]))
+    found = corrected_mean(rows, bounds=(-1.0, 1.0) if outcomes else None)
     alone = len(groups[a].keys() ^ groups[b].keys())
     if alone:
         note = f"{alone} items are in one group only; they are in no figure."

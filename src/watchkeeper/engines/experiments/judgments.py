@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from watchkeeper.analysis import favouring
-from watchkeeper.analysis.agreement import TIE, Audit, Judged, audit
+from watchkeeper.analysis.agreement import TIE, Audit, Judged, Orders, audit, orders
 from watchkeeper.analysis.favouring import Favour, Pick, Repeated
-from watchkeeper.analysis.intervals import mean, wilson
+from watchkeeper.analysis.intervals import graded_rate, wilson
 from watchkeeper.engines.experiments.rows import rows_of
 from watchkeeper.engines.experiments.tables import TableError, read_rows
 from watchkeeper.records.estimate import Estimate
@@ -28,20 +28,25 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "author_2": ("model_2", "author_2", "model_b", "generator_2", "model"),
 }
 GROUPS = ("evaluator", "judge", "strategy", "prompt")
-_FIRST = frozenset(("1", "a", "first", "answer_1", "model_1", "model_a", "output_1"))
-_SECOND = frozenset(("2", "b", "second", "answer_2", "model_2", "model_b", "output_2"))
-_TIES = frozenset(("tie", "draw", "equal", "both", "neither", "1.5"))
-_NONE = frozenset(("", "nan", "none", "null", "n/a", "na", "<na>"))
+_THINGS = ("answer", "model", "output", "response", "assistant")
+_FIRST = frozenset(("1", "a", "first", "left", "[[a]]", *(f"{what}_{one}" for what in _THINGS for one in "1a")))
+_SECOND = frozenset(("2", "b", "second", "right", "[[b]]", *(f"{what}_{two}" for what in _THINGS for two in "2b")))
+_TIES = frozenset(("tie", "draw", "equal", "same", "both", "neither", "1.5", "[[c]]"))
+_NONE = frozenset(("", "nan", "none", "null", "n/a", "na", "<na>", "error", "invalid"))
+_PASS = frozenset(("1", "1.0", "true", "t", "yes", "y", "pass", "passed", "correct", "good"))
+_FAIL = frozenset(("0", "0.0", "false", "f", "no", "n", "fail", "failed", "incorrect", "wrong", "bad"))
 
 
 class Judge(Record, frozen=True, kw_only=True):
     """What one group of judgments says of its judge.
 
-    `audit` is there where there are gold labels, `unlabelled` counts rows without one (in no figure of it). `win_rate`
-    is how often answer 2 wins, a graded preference between 1 and 2 counting in part. `longer` says how much oftener
-    than the labels the longer answer is picked, `kin` the answer of the judge's own family. `repeated` is a text that
-    wins although it is the answer to many questions. `flags` names what should keep the judge from being trusted:
-    "below chance", "order bias", "length bias", "self-preference", "repeated text wins", "one verdict only".
+    `audit` is there where there are gold labels, `unlabelled` counts rows without one (in no figure of it); where there
+    are none, `orders` says what needs none, if pairs were judged in both. `win_rate` is how often answer 2 wins, a
+    graded preference between 1 and 2 counting in part. `longer` says how much oftener than the labels the longer answer
+    is picked, `kin` the answer of the judge's own family. `repeated` is a text that wins although it is the answer to
+    many questions. Where single answers pass or fail, `false_pass` is how often one that people fail passes,
+    `false_fail` the reverse. `flags` names what should keep the judge from being trusted: "below chance", "order bias",
+    "length bias", "self-preference", "repeated text wins", "one verdict only".
     """
 
     judge: str
@@ -49,16 +54,22 @@ class Judge(Record, frozen=True, kw_only=True):
     unlabelled: int
     unreadable: int
     audit: Audit | None = None
+    orders: Orders | None = None
     win_rate: Estimate | None = None
     longer: Favour | None = None
     kin: Favour | None = None
     repeated: Repeated | None = None
+    false_pass: Estimate | None = None
+    false_fail: Estimate | None = None
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 class Read(NamedTuple):
-    """One row: labels and verdicts as "1", "2" or "tie", how much answer 2 won, answers, lengths and authors."""
+    """One row: labels and verdicts as "1", "2" or "tie", how much answer 2 won, answers, lengths and authors.
+
+    With `outcomes` one answer alone was judged: "1" is that it fails, "2" that it passes.
+    """
 
     label: str | None
     plain: str | None
@@ -67,6 +78,7 @@ class Read(NamedTuple):
     answers: tuple[str, str]
     lengths: tuple[float | None, float | None]
     authors: tuple[str, str]
+    outcomes: bool = False
 
 
 def columns_of(path: Path, given: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -93,17 +105,33 @@ def groups_of(path: Path, by: Sequence[str]) -> tuple[str, ...]:
 
 
 def read_judgments(
-    path: Path, columns: Mapping[str, str | None], by: Sequence[str], where: Sequence[tuple[str, str]]
+    path: Path,
+    columns: Mapping[str, str | None],
+    by: Sequence[str],
+    where: Sequence[tuple[str, str]],
+    as_shown: bool = False,
 ) -> dict[str, list[Read]]:
-    """The judgments of each judge; raises `TableError` for a label or verdict that cannot be understood."""
+    """The judgments of each judge; raises `TableError` for a label or verdict that cannot be understood.
+
+    A verdict may be the name of an author too. Where labels and verdicts are 0 and 1, or pass and fail, one answer
+    alone was judged. `as_shown` says that the verdicts in the other order name the place at which the answer was shown,
+    and are to be mapped back.
+    """
     kept: dict[str, list[Read]] = defaultdict(list)
     wanted = [name for name in dict.fromkeys((*columns.values(), *by)) if name is not None]
-    for number, row in read_rows(path, wanted, where):
+    rows = list(read_rows(path, wanted, where))
+    outcomes = _are_outcomes(row[name] for _, row in rows for name in _verdicts_of(columns))
+    for number, row in rows:
         said = {meaning: row[name] if name is not None else "" for meaning, name in columns.items()}
+        if outcomes:
+            said |= {each: _as_side(said[each]) for each in ("label", "verdict", "swapped")}
         place = f"{path}, row {number}"
-        label, _ = _side(said["label"], f"{place}: {columns['label']}")
-        plain, wins = _side(said["verdict"], f"{place}: {columns['verdict']}")
-        swapped, _ = _side(said["swapped"], f"{place}: {columns['swapped']}")
+        authors = said["author_1"], said["author_2"]
+        label, _ = _side(said["label"], f"{place}: {columns['label']}", authors)
+        plain, wins = _side(said["verdict"], f"{place}: {columns['verdict']}", authors)
+        swapped, _ = _side(said["swapped"], f"{place}: {columns['swapped']}", authors)
+        if as_shown and swapped in ("1", "2"):
+            swapped = "2" if swapped == "1" else "1"
         kept[" / ".join(row[name] for name in by) or "all"].append(
             Read(
                 label=label,
@@ -112,14 +140,20 @@ def read_judgments(
                 second_wins=wins,
                 answers=(said["answer_1"], said["answer_2"]),
                 lengths=(_length(said, "1"), _length(said, "2")),
-                authors=(said["author_1"], said["author_2"]),
+                authors=authors,
+                outcomes=outcomes,
             )
         )
     return dict(kept)
 
 
 def audit_judge(name: str, rows: Sequence[Read], *, both: bool, judge_model: str | None = None) -> Judge:
-    """Audit one judge; `both` says that pairs were judged in both orders, `judge_model` which model judged."""
+    """Audit one judge; `both` says that pairs were judged in both orders, `judge_model` which model judged.
+
+    A judge without any verdict in the other order was asked in one alone.
+    """
+    once = both and bool(rows) and all(row.swapped is None for row in rows)
+    both = both and not once
     labelled = [row for row in rows if row.label in ("1", "2")]
     unreadable = sum(row.plain is None for row in rows) + (sum(row.swapped is None for row in rows) if both else 0)
     found = audit([Judged(str(r.label), r.plain, r.swapped) for r in labelled], both=both) if labelled else None
@@ -127,31 +161,59 @@ def audit_judge(name: str, rows: Sequence[Read], *, both: bool, judge_model: str
     longer = favouring.favour(_picks(rows, _longer, bool(labelled)))
     kin = favouring.favour(_picks(rows, _own(judge_model), bool(labelled)))
     again = _repeated(rows)
+    outcomes = bool(rows) and rows[0].outcomes
     result = Judge(
         judge=name,
         judgments=len(rows),
         unlabelled=len(rows) - len(labelled),
         unreadable=unreadable,
         audit=found,
-        win_rate=(wilson(sum(wins), len(wins)) if set(wins) <= {0.0, 1.0} else mean(wins)) if wins else None,
+        orders=orders([(row.plain, row.swapped) for row in rows]) if both and found is None else None,
+        win_rate=(wilson(sum(wins), len(wins)) if set(wins) <= {0.0, 1.0} else graded_rate(wins)) if wins else None,
         longer=longer,
         kin=kin,
         repeated=again,
+        false_pass=_rate_of(rows, "1") if outcomes else None,
+        false_fail=_rate_of(rows, "2") if outcomes else None,
     )
     flags, notes = _said(result, rows)
+    if once:
+        notes = (*notes, "No verdict in the other order: this judge is taken to have been asked in one order alone.")
     return Judge(**{**{f: getattr(result, f) for f in result.__struct_fields__}, "flags": flags, "notes": notes})
 
 
-def _side(text: str, place: str) -> tuple[str | None, float | None]:
+def _verdicts_of(columns: Mapping[str, str | None]) -> list[str]:
+    return [name for name in (columns["label"], columns["verdict"], columns["swapped"]) if name is not None]
+
+
+def _are_outcomes(words: Iterable[str]) -> bool:
+    """Whether labels and verdicts are passes and fails, and not sides: a 1 alone could be either."""
+    said = {word.strip().casefold() for word in words} - _NONE
+    return said <= _PASS | _FAIL and not said <= {"1", "1.0"}
+
+
+def _as_side(text: str) -> str:
+    word = text.strip().casefold()
+    return "2" if word in _PASS else "1" if word in _FAIL else text
+
+
+def _rate_of(rows: Sequence[Read], label: str) -> Estimate | None:
+    """How often the verdict is the other one where the label is this."""
+    judged = [row.plain for row in rows if row.label == label and row.plain is not None]
+    return wilson(sum(verdict != label for verdict in judged), len(judged)) if judged else None
+
+
+def _side(text: str, place: str, authors: tuple[str, str] = ("", "")) -> tuple[str | None, float | None]:
     """The side that a word names, and how much answer 2 won; a number between 1 and 2 is a graded preference."""
     word = text.strip().casefold()
     if word in _NONE:
         return None, None
-    if word in _FIRST:
+    names = [author.strip().casefold() for author in authors]
+    if word in _FIRST or (word == names[0] != names[1]):
         return "1", 0.0
-    if word in _SECOND:
+    if word in _SECOND or (word == names[1] != names[0]):
         return "2", 1.0
-    if word in _TIES:
+    if word in _TIES or word.startswith("tie "):
         return TIE, 0.5
     try:
         graded = float(word)
@@ -159,8 +221,8 @@ def _side(text: str, place: str) -> tuple[str | None, float | None]:
         graded = -1.0
     if not 1 <= graded <= 2:
         raise TableError(
-            f"{place} is {text[:40]!r}, expected 1 or 2 (or a preference between them), or nothing where none could be "
-            "read."
+            f"{place} is {text[:40]!r}, expected 1 or 2 (or a preference between them; of single answers 0 or 1 in all "
+            "columns), or nothing where none could be read."
         )
     return "1" if graded < 1.5 else "2" if graded > 1.5 else TIE, graded - 1
 
@@ -230,13 +292,9 @@ def _said(judge: Judge, rows: Sequence[Read]) -> tuple[tuple[str, ...], tuple[st
         notes.append(f"{judge.unlabelled} rows have no label of 1 or 2 and are in no agreement.")
     if found is not None and found.right.high < 0.5:
         flags.append("below chance")
-    if (
-        found is not None
-        and found.order_bias is not None
-        and found.order_bias.excludes(0)
-        and _tiny(found.first_bias_p)
-    ):
-        flags.append("order bias")
+    orders_ = found or judge.orders
+    if orders_ is not None and orders_.order_bias is not None and orders_.order_bias.excludes(0):
+        flags += ["order bias"] if _tiny(orders_.first_bias_p) else []
     for word, each in (("length bias", judge.longer), ("self-preference", judge.kin)):
         if each is not None and each.excess is not None and each.excess.low > 0 and _tiny(each.p_value):
             flags.append(word)

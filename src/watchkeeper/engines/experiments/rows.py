@@ -108,7 +108,7 @@ def _checked(path: Path, rows: Iterator[tuple[int, Row]], needed: Sequence[str])
 def _parsed(path: Path, raw: BinaryIO) -> Iterator[tuple[int, Row]]:
     buffered = io.BufferedReader(cast("io.RawIOBase", raw))
     begin = buffered.peek(4)[:4]
-    encoding = next((name for mark, name in _BOMS if begin.startswith(mark)), "utf-8")
+    encoding = next((name for mark, name in _BOMS if begin.startswith(mark)), None) or _by_zeros(begin)
     stream = io.TextIOWrapper(buffered, encoding=encoding, newline="")
     lines = iter(stream)
     first = next((line for line in lines if line.strip()), "")
@@ -119,6 +119,13 @@ def _parsed(path: Path, raw: BinaryIO) -> Iterator[tuple[int, Row]]:
         yield from _json_lines(path, first, lines)
     elif first:
         yield from _csv_rows(path, first, lines)
+
+
+def _by_zeros(begin: bytes) -> str:
+    """UTF-16 without a mark, as Windows tools write it, by the zeros beside its first letters; otherwise UTF-8."""
+    if len(begin) < 2 or begin[:2].count(0) != 1:
+        return "utf-8"
+    return "utf-16-le" if begin[1] == 0 else "utf-16-be"
 
 
 def _json_list(path: Path, whole: str) -> Iterator[tuple[int, Row]]:
@@ -157,6 +164,8 @@ def _json(said: str) -> Any:
         return msgspec.json.decode(said)
     except (msgspec.DecodeError, UnicodeEncodeError):
         return json.loads(said)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
 
 
 def _object(path: Path, number: int, row: Any) -> Row:
@@ -179,6 +188,9 @@ def _csv_rows(path: Path, first: str, rest: Iterator[str]) -> Iterator[tuple[int
             if not cells:
                 continue
             number += 1
+            # Commas that end a line and nothing else hold no cell.
+            while len(cells) > len(head) and not cells[-1].strip():
+                del cells[-1]
             if len(cells) != len(head):
                 raise TableError(
                     f"{path}, row {number}: has {len(cells)} cells, where the head has {len(head)}. Put a cell that "

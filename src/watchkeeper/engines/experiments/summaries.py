@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from importlib.util import find_spec
+from statistics import fmean
 
 from watchkeeper.analysis import intervals, power
 from watchkeeper.analysis.bootstrap_t import bootstrap_t, cochran_skewed
@@ -102,12 +103,15 @@ def _tries(scored: Sequence[Scored]) -> dict[str, list[float]]:
 
 def _estimate(values: Sequence[float], of: Sequence[Hashable] | None, binary: bool) -> tuple[Estimate, tuple[str, ...]]:
     """The interval that suits the values, and why it is not the usual one."""
+    bounded = intervals.within_ends(values)
     if of is not None:
-        return (intervals.clustered_rate if binary else intervals.clustered)(values, of), ()
+        return (intervals.clustered_rate if binary or bounded else intervals.clustered)(values, of), ()
     if binary:
         return intervals.wilson(sum(values), len(values)), ()
     if len(values) > 1 and len(set(values)) == 1:
         return _alike(values), ()
+    if bounded and len(values) > 1:
+        return intervals.graded_rate(values), ()
     if len(values) >= 8 and cochran_skewed(values):
         if find_spec("numpy") is not None:
             (estimate,) = bootstrap_t(values)
@@ -128,16 +132,21 @@ def _alike(values: Sequence[float]) -> Estimate:
 
 
 def _passes(tries: dict[str, list[float]]) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
-    """pass^k and pass@k for every k up to the fewest tries of an item; nothing for a single try."""
+    """pass^k and pass@k for every k that half of the items or more were tried as often as; nothing for single tries.
+
+    Each is over the items that were tried k times or more.
+    """
     trials = [len(each) for each in tries.values()]
-    if not trials or min(trials) < 2:
+    if not trials or max(trials) < 2:
         return {}, {}
-    successes = [round(sum(each)) for each in tries.values()]
-    ks = [k for k in range(1, min(trials) + 1) if k <= _MOST_K or k == min(trials)]
-    return (
-        {str(k): pass_hat_k(successes, trials, k) for k in ks},
-        {str(k): pass_at_k(successes, trials, k) for k in ks},
-    )
+    reached = [k for k in range(1, max(trials) + 1) if 2 * sum(n >= k for n in trials) >= len(trials)]
+    ks = [k for k in reached if k <= _MOST_K or k in (min(trials), reached[-1])]
+    hat, at = {}, {}
+    for k in ks:
+        able = [each for each in tries.values() if len(each) >= k]
+        counts = [round(sum(each)) for each in able], [len(each) for each in able]
+        hat[str(k)], at[str(k)] = pass_hat_k(*counts, k), pass_at_k(*counts, k)
+    return hat, at
 
 
 def _row_notes(
@@ -163,16 +172,27 @@ def _notes(
     rerun = any(row.run is not None for row in scored)
     if len(tries) < len(scored) and not rerun:
         notes.append(
-            f"{len(scored) - len(tries)} rows repeat an item: they count as reruns, and the interval is over items."
+            f"{len(scored) - len(tries)} rows repeat an item: they count as reruns, and the interval is over items. If "
+            "they are other items, name what tells them apart with another --item."
         )
     trials = {len(each) for each in tries.values()}
     if rerun and binary and not hat:
-        notes.append("An item was tried once only, so there is no pass^k.")
+        notes.append("Items were tried once only, so there is no pass^k.")
     elif hat and len(trials) > 1:
-        notes.append(f"Items were not tried equally often; pass^k goes to the {min(trials)} tries that all have.")
+        short = [f"k = {k}" for k in hat if int(k) > min(trials)]
+        told = f"; {', '.join(short)} leaves out items with fewer tries, which may be harder ones" if short else ""
+        notes.append(f"Items were not tried equally often, and pass^k is over those with k tries{told}.")
+    if len(trials) > 1:
+        mean = fmean(fmean(each) for each in tries.values())
+        told = f"{min(trials)} to {max(trials)} scores"
+        notes.append(
+            f"Items have {told} each, and every score counts alike; the mean of the items' own means is {mean:.6g}."
+        )
     clusters = {row.cluster for row in scored}
     if None not in clusters and len(clusters) == 1 and len(scored) > 1:
         notes.append("All rows lie in one cluster, so nothing shows how clusters differ: there is no interval.")
-    if scored and len({row.score for row in scored}) == 1:
+    if len(scored) == 1:
+        notes.append("One score shows nothing of how scores differ.")
+    elif scored and len({row.score for row in scored}) == 1:
         notes.append("All scores are alike, so no spread was seen.")
     return tuple(notes)

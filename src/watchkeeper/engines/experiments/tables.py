@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +21,10 @@ __all__ = ["Columns", "Scored", "TableError", "read_rows", "read_scores"]
 
 _TRUE = frozenset(("true", "t", "yes", "y", "pass", "passed", "correct", "right", "success"))
 _FALSE = frozenset(("false", "f", "no", "n", "fail", "failed", "incorrect", "wrong", "failure"))
+_SHOWN = 8
 _NONE = frozenset(("", "null", "none", "nan", "na", "n/a", "<na>", "nat"))
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,15})\.0")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 
 
@@ -69,14 +71,17 @@ def read_scores(path: Path, columns: Columns, rows: Iterable[Mapping[str, Any]] 
     found: list[Scored] = []
     words: dict[str, str] = {}
     keeps = _filters(columns.where)
+    seen: dict[str, dict[str, None]] = {name: {} for name, _ in keeps}
     read = rows_of(path, columns.names()) if rows is None else rows_given(path, rows, columns.names())
     for number, row in read:
         if not _kept(row, keeps):
+            if not found:
+                _note(row, seen)
             continue
         cluster = joined(row, columns.cluster)
         run = None if columns.run is None else text(row.get(columns.run))
         group = "all" if columns.by is None else text(row.get(columns.by))
-        item = joined(row, columns.item)
+        item = joined(row, columns.item, _item)
         part = None if columns.slice is None else text(row.get(columns.slice))
         found.append(
             Scored(
@@ -89,11 +94,7 @@ def read_scores(path: Path, columns: Columns, rows: Iterable[Mapping[str, Any]] 
             )
         )
     if not found:
-        raise TableError(
-            f"{path} has no row that --where keeps. Look at the values of those columns."
-            if columns.where
-            else f"{path} has no rows."
-        )
+        raise TableError(_nothing_kept(path, seen) if columns.where else f"{path} has no rows.")
     return found
 
 
@@ -105,17 +106,32 @@ def read_rows(
     With `names` each row has those columns and no others.
     """
     keeps, any_ = _filters(where), False
+    seen: dict[str, dict[str, None]] = {name: {} for name, _ in keeps}
     for number, row in rows_of(path, (*names, *(name.rstrip("!") for name, _ in where))):
         if _kept(row, keeps):
             any_ = True
             yield number, {name: text(row.get(name)) for name in names or row.names}
+        elif not any_:
+            _note(row, seen)
     if not any_:
-        raise TableError(f"{path} has no row that --where keeps." if where else f"{path} has no rows.")
+        raise TableError(_nothing_kept(path, seen) if where else f"{path} has no rows.")
 
 
-def joined(row: Row, names: Sequence[str]) -> str | None:
+def _note(row: Row, seen: Mapping[str, dict[str, None]]) -> None:
+    """Remember the first values of the columns of --where, to tell them if no row is kept."""
+    for name, values in seen.items():
+        if len(values) < _SHOWN:
+            values[text(row.get(name))[:40]] = None
+
+
+def _nothing_kept(path: Path, seen: Mapping[str, Mapping[str, None]]) -> str:
+    told = "; ".join(f"{name} is " + ", ".join(value or "(empty)" for value in values) for name, values in seen.items())
+    return f"{path} has no row that --where keeps. Seen there: {told}."
+
+
+def joined(row: Row, names: Sequence[str], as_text: Callable[[Any], str] | None = None) -> str | None:
     """The values of some columns as one name, which no other values have; None where all of them are empty."""
-    parts = [text(row.get(name)) for name in names]
+    parts = [(as_text or text)(row.get(name)) for name in names]
     if len(parts) == 1:
         return parts[0] or None
     if not any(parts):
@@ -123,19 +139,25 @@ def joined(row: Row, names: Sequence[str]) -> str | None:
     return " / ".join(part.replace("\\", "\\\\").replace(" / ", " \\/ ") for part in parts)
 
 
+def _item(value: Any) -> str:
+    """A value as the name of an item: a table that went through a float column names item 1 "1.0"."""
+    said = text(value)
+    return said.partition(".")[0] if said[-2:] == ".0" and _WHOLE.fullmatch(said) else said
+
+
 def _filters(where: Sequence[tuple[str, str]]) -> Mapping[tuple[str, bool], frozenset[str]]:
     """For each column, and whether its values are wanted, the words that are meant."""
     found: dict[tuple[str, bool], set[str]] = {}
     for name, value in where:
-        found.setdefault((name.rstrip("!"), not name.endswith("!")), set()).add(_alike(value))
+        found.setdefault((name.rstrip("!"), not name.endswith("!")), set()).add(alike(value))
     return {key: frozenset(words) for key, words in found.items()}
 
 
 def _kept(row: Row, keeps: Mapping[tuple[str, bool], frozenset[str]]) -> bool:
-    return all((_alike(row.get(name)) in words) is wanted for (name, wanted), words in keeps.items())
+    return all((alike(row.get(name)) in words) is wanted for (name, wanted), words in keeps.items())
 
 
-def _alike(value: Any) -> str:
+def alike(value: Any) -> str:
     """What --where compares: 1, 1.0 and "1.0" are alike, and so are true, "True" and "TRUE"."""
     said = text(value)
     if said.casefold() in ("true", "false"):
@@ -151,7 +173,7 @@ def score_in(row: Row, path: Path, number: int, name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, str):
-        word = value.strip().casefold()
+        word = value.strip().casefold().replace("\N{MINUS SIGN}", "-")
         if _NUMBER.fullmatch(word):
             value = float(word)
         elif word in _NONE:
@@ -163,9 +185,10 @@ def score_in(row: Row, path: Path, number: int, name: str) -> float | None:
         else:
             value = _odd(word, value, path, number, name)
     if not isinstance(value, int | float):
+        inside = f"{name}.0" if isinstance(value, list) else f"{name}.KEY"
         raise TableError(
             f"{path}, row {number}: {name} is a {type(value).__name__}, expected a number. A value inside it is named "
-            f"with a dot: {name}.KEY."
+            f"with a dot: {inside}."
         )
     try:
         value = float(value)

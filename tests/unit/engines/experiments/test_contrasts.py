@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from watchkeeper.engines.experiments.contrasts import all_pairs, compare_groups, in_slices
+from watchkeeper.engines.experiments.contrasts import How, all_pairs, compare_groups, in_slices
 from watchkeeper.engines.experiments.tables import Scored, TableError
 
 
@@ -80,3 +80,31 @@ def test_too_few_clusters_are_told(clusters: int, says: str) -> None:
 def test_nothing_shared_shows_the_names_of_both_sides() -> None:
     with pytest.raises(TableError, match=r"share no item.*\['1'\].*\['1\.0'\]"):
         compare_groups([Scored("1", "a", None, None, 1.0)], [Scored("1.0", "b", None, None, 1.0)])
+
+
+def test_margins_are_held_for_all_pairs_together() -> None:
+    """Each pair alone is within the margin; among ten groups no such claim is left."""
+    rows = [row for seed in range(10) for row in group(f"g{seed}", 50, seed=seed)]
+    margin = 0.17
+    alone = compare_groups(*(group(f"g{seed}", 50, seed=seed) for seed in (0, 1)), How(margin=margin))
+    among = next(each.compared for each in all_pairs(rows, How(margin=margin)) if (each.a, each.b) == ("g0", "g1"))
+    assert (alone.non_inferior, among.non_inferior) == (True, False)
+
+
+def test_a_test_and_an_interval_that_disagree_are_told() -> None:
+    a = [Scored(str(i), "a", None, None, float(i < 22)) for i in range(40)]
+    b = [Scored(str(i), "b", None, None, float(i >= 6 and i < 37)) for i in range(40)]
+    found = compare_groups(a, b)
+    assert (found.verdict, found.low > 0, found.p_value > 0.05) == ("not resolved", True, True)
+    assert any("needs both" in note for note in found.notes)
+
+
+def test_two_samples_are_told_as_such_and_reruns_hang_together() -> None:
+    a = [Scored(str(i % 20), "a", None, str(i // 20), float(i % 20 < 9)) for i in range(60)]
+    b = [Scored(f"x{i}", "b", None, None, float(i % 3 > 0)) for i in range(45)]
+    found = compare_groups(a, b, How(unpaired=True))
+    assert (found.n, found.improved, found.clusters) == (20, None, None)
+    assert "over clusters" in found.method
+    assert "20 items of A and 45 of B" in found.notes[0]
+    with pytest.raises(TableError, match="no row with an item and a score"):
+        compare_groups(a, [b[0]._replace(score=None)], How(unpaired=True))

@@ -96,3 +96,55 @@ def test_a_judge_that_always_says_the_same_is_flagged(tmp_path: Path) -> None:
 def test_what_cannot_be_understood_is_told(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(TableError, match=says):
         audited(tmp_path, text)
+
+
+def test_a_judge_that_was_asked_in_one_order_is_not_half_wrong(tmp_path: Path) -> None:
+    rows = [f"a,{1 + i % 2},{1 + i % 2},{1 + i % 2}\nb,{1 + i % 2},{1 + i % 2}," for i in range(20)]
+    found = audited(tmp_path, "judge,label,verdict,verdict_swapped\n" + "\n".join(rows) + "\n")
+    once = found["b"]
+    assert once.audit is not None
+    assert (once.audit.right.value, once.unreadable, once.audit.consistent) == (1, 0, None)
+    assert any("one order alone" in note for note in once.notes)
+    assert found["a"].notes == ()
+
+
+def test_orders_are_told_without_labels(tmp_path: Path) -> None:
+    rows = [f"{'A' if i % 5 else 'B'},B" for i in range(60)]
+    (found,) = audited(tmp_path, "verdict,verdict_swapped\n" + "\n".join(rows) + "\n").values()
+    assert found.audit is None
+    assert found.orders is not None
+    assert found.orders.consistent.value == pytest.approx(0.2)
+    assert found.flags == ("order bias",)
+
+
+def test_single_answers_pass_or_fail(tmp_path: Path) -> None:
+    text = "label,verdict\n" + "1,pass\n" * 30 + "0,fail\n" * 10 + "false,True\n" * 10
+    (found,) = audited(tmp_path, text).values()
+    assert found.audit is not None
+    assert found.false_pass is not None
+    assert found.false_fail is not None
+    assert (found.audit.right.value, found.false_pass.value, found.false_fail.value) == (0.8, 0.5, 0)
+
+
+def test_a_verdict_may_name_the_author(tmp_path: Path) -> None:
+    head = "model_a,model_b,human,winner\n"
+    text = head + "gpt-4,claude,model_a,gpt-4\ngpt-4,claude,model_b,Claude\nx,y,model_a,tie (both bad)\n"
+    (found,) = audited(tmp_path, text).values()
+    assert found.audit is not None
+    assert (found.audit.right.value, found.audit.ties) == (pytest.approx(2 / 3), 1)
+
+
+def test_verdicts_that_name_a_place_are_mapped_back(tmp_path: Path) -> None:
+    path = tmp_path / "judgments.csv"
+    path.write_text("label,verdict,verdict_swapped\n" + "1,1,2\n2,2,1\n" * 10)
+    (rows,) = read_judgments(path, columns_of(path, {}), (), (), as_shown=True).values()
+    found = audit_judge("all", rows, both=True).audit
+    assert found is not None
+    assert found.consistent is not None
+    assert (found.right.value, found.consistent.value) == (1, 1)
+
+
+def test_a_judge_that_never_decides_has_no_interval_without_width(tmp_path: Path) -> None:
+    (found,) = audited(tmp_path, "model,preference\n" + "x,1.5\n" * 50).values()
+    assert found.win_rate is not None
+    assert found.win_rate.low < 0.45 < 0.55 < found.win_rate.high

@@ -28,6 +28,9 @@ SAME = [("a", 1.0), ("b", 0.5)]
         b"id,ok\ra,1\rb,0.5\r",
         b"\xef\xbb\xbfid,ok\na,1\nb,0.5",
         "id,ok\na,1\nb,0.5\n".encode("utf-16"),
+        "id,ok\na,1\nb,0.5\n".encode("utf-16-le"),
+        "id,ok\na,1\nb,0.5\n".encode("utf-16-be"),
+        b"id,ok\na,1,\nb,0.5,,\n",
         b"id;ok\na;1\nb;0,5\n",
         b"id\tok\na\t1\nb\t0.5\n",
         b"id|ok\na|1\nb|0.5\n",
@@ -59,6 +62,8 @@ def test_a_column_that_some_lines_lack_is_missing_there_and_one_that_all_lack_is
 
 def test_numbers_are_one_name_whatever_wrote_them(tmp_path: Path) -> None:
     assert scores(tmp_path, b'{"id": 7, "ok": 1}\n{"id": 7.0, "ok": 1}\n{"id": "7", "ok": 1}\n') == [("7", 1.0)] * 3
+    assert scores(tmp_path, b"id,ok\n7.0,1\n7,1\n") == [("7", 1.0)] * 2
+    assert [item for item, _ in scores(tmp_path, b"id,ok\n1.10,1\nv1.0,1\n01.0,1\n")] == ["1.10", "v1.0", "01.0"]
 
 
 def test_names_of_several_columns_are_not_mixed_up(tmp_path: Path) -> None:
@@ -103,6 +108,7 @@ def test_filters_compare_values_and_not_spellings(
         (b"id,ok\na,1,000\n", "row 1"),
         (b'{\n "id": 1\n}\n', "not one over many lines"),
         (b'{"id": 1, "ok": [1]}\n', "named with a dot"),
+        (b'{"id": 1, "ok": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deep"),
         (b'"just text"', "no rows"),
         (b"", "no rows"),
         (gzip.compress(b"id,ok\na,1\n", mtime=0)[:-9], "does not open"),

@@ -53,7 +53,7 @@ def test_one_cluster_gives_no_standard_error() -> None:
     assert (found.standard_error, found.low, found.high) == (None, -math.inf, math.inf)
 
 
-def test_pass_hat_k_goes_as_far_as_all_items_were_tried() -> None:
+def test_pass_hat_k_goes_as_far_as_half_of_the_items_were_tried() -> None:
     tried = [
         Scored(item, "all", None, str(run), float(run < good))
         for item, good in {"a": 4, "b": 2}.items()
@@ -62,8 +62,11 @@ def test_pass_hat_k_goes_as_far_as_all_items_were_tried() -> None:
     (found,) = summarize(tried)
     assert [round(found.pass_hat_k[k].value, 4) for k in "1234"] == [0.75, 0.5833, 0.5, 0.5]
     (uneven,) = summarize(tried[:-1])
-    assert sorted(uneven.pass_hat_k) == ["1", "2", "3"]
-    assert any("equally often" in note for note in uneven.notes)
+    assert {k: each.n for k, each in uneven.pass_hat_k.items()} == {"1": 2, "2": 2, "3": 2, "4": 1}
+    assert any("k = 4 leaves out" in note for note in uneven.notes)
+    (once,) = summarize([*tried, Scored("c", "all", None, "0", 1.0), Scored("d", "all", None, "0", 1.0)])
+    assert {k: each.n for k, each in once.pass_hat_k.items()} == {"1": 4, "2": 2, "3": 2, "4": 2}
+    assert summarize([*tried[:1], *tried[4:5]])[0].pass_hat_k == {}
 
 
 def test_items_of_one_side_only_are_counted() -> None:
@@ -97,3 +100,18 @@ def test_clusters_widen_the_error_of_what_hangs_together() -> None:
         [Scored(r.item, r.group, None, None, r.score) for r in b],
     )
     assert (compare_groups(a, b).standard_error or 0) > 2 * (compare_groups(*alone).standard_error or 1)
+
+
+def test_items_that_are_scored_unequally_often_are_told_with_their_own_mean() -> None:
+    tries = [Scored("a", "all", None, None, 1.0)] * 3 + [Scored("b", "all", None, None, 0.0)]
+    (found,) = summarize(tries)
+    assert found.mean == 0.75
+    assert any("1 to 3 scores" in note and note.endswith("is 0.5.") for note in found.notes)
+
+
+def test_grades_that_reach_an_end_stay_within_it() -> None:
+    (found,) = summarize([Scored(str(i), "all", None, None, 0.5 if i == 0 else 1.0) for i in range(12)])
+    assert found.method == "Wilson at the effective size"
+    assert found.high <= 1
+    (clustered,) = summarize([Scored(str(i), "all", str(i % 6), None, 0.5 if i == 0 else 1.0) for i in range(12)])
+    assert "Wilson" in clustered.method
