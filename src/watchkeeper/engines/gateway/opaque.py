@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import msgspec
+
 from watchkeeper.engines.gateway.call import FREE, Call
 from watchkeeper.engines.gateway.composition import request_attributes
 from watchkeeper.engines.gateway.errors import UpstreamFailure
@@ -9,6 +13,7 @@ from watchkeeper.engines.gateway.exchange import Exchange
 from watchkeeper.engines.gateway.identity import resolve
 from watchkeeper.engines.gateway.keys import Key
 from watchkeeper.engines.gateway.logbook import Outcome
+from watchkeeper.engines.gateway.owning import check_named, check_path, lists, made, shown
 from watchkeeper.engines.gateway.parts import Parts
 from watchkeeper.engines.gateway.stream import StreamReader
 from watchkeeper.engines.gateway.upstream import Reply
@@ -29,6 +34,7 @@ class OpaqueCall(Call):
     def __init__(self, parts: Parts, exchange: Exchange, key: Key | None, way: Way) -> None:
         super().__init__(parts, exchange, key, _OPERATIONS.get(way.suffix or "", Operation.PASSTHROUGH))
         self._way = way
+        self._fields: Mapping[str, msgspec.Raw] = {}
 
     async def _go(self) -> None:
         exchange, parts, logbook = self.exchange, self.parts, self.logbook
@@ -36,7 +42,9 @@ class OpaqueCall(Call):
         logbook.attributes["url.path"] = exchange.path[:500]
         body = await self._read()
         logbook.identity = parts.private(resolve(exchange.headers, self.key, {}))
+        await check_path(parts, self._way.suffix or "", logbook.identity)
         body = self._find_upstream(body)
+        await check_named(parts, self._fields, logbook.identity)
         if parts.chain.wants(Stage.REQUEST) or self._limited():
             self._free = exchange.method in _READS
             ruling = await self._ask_policies(FREE if self._free else None, ())
@@ -50,7 +58,7 @@ class OpaqueCall(Call):
         named = exchange.headers.get(UPSTREAM_HEADER)
         is_json = b"json" in exchange.headers.get(b"content-type", b"").lower()
         if body and is_json:
-            fields = read_fields(body)
+            fields = self._fields = read_fields(body)
             logbook.identity = parts.private(resolve(exchange.headers, self.key, fields))
             if "model" in fields and named is None:
                 model = read_model(fields)
@@ -72,8 +80,25 @@ class OpaqueCall(Call):
         else:
             await self._through(reply, outcome)
 
+    async def _answer(self, reply: Reply, outcome: Outcome) -> None:
+        try:
+            await super()._answer(reply, outcome)
+        except UpstreamFailure:
+            if lists(self.exchange.method, self._way.suffix or ""):
+                outcome.reply.clear()  # half a list is not looked through, so nobody's record holds it
+            raise
+
+    async def _shown(self, body: bytes) -> bytes:
+        if lists(self.exchange.method, self._way.suffix or ""):
+            return await shown(self.parts, body, self.logbook.identity)
+        return body
+
     def _note_answer(self, body: bytes, outcome: Outcome) -> None:
         super()._note_answer(body, outcome)
+        if self.exchange.method == "POST" and outcome.status == "ok" and self._way.suffix not in _OPERATIONS:
+            kept = made(self.logbook, self._way.suffix or "", body)
+            if kept is not None:
+                self.parts.replies.keep(kept)
         if outcome.error_type == "malformed_reply":
             outcome.status, outcome.error_type, outcome.message = "ok", None, None
         if self.exchange.method in _READS:
