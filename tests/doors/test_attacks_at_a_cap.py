@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from watchkeeper.lab.processes import kill
 from watchkeeper.lab.provider import LabConfig
 from watchkeeper.lab.script import Rule, When
 from watchkeeper.lab.serving import LabServer
-from watchkeeper.lab.watch import Watch, lab_settings
+from watchkeeper.lab.watch import Answer, Watch, lab_settings
 
 pytestmark = [pytest.mark.door, pytest.mark.slow, pytest.mark.chaos]
 
@@ -60,14 +61,19 @@ def _settings(lab: LabServer) -> str:
 
 
 @contextmanager
-def _house(folder: Path) -> Iterator[tuple[Watch, LabServer, list[str]]]:
+def _house(folder: Path, policies: bool = True) -> Iterator[tuple[Watch, LabServer, list[str]]]:
     rule = Rule(name="anything", when=When(), answer="As long as it may be. " * 20)
-    with LabServer(LabConfig(rules=(rule,), first_token_s=0.3)) as lab, Watch(folder, _settings(lab)) as watch:
-        made = [
-            watch.cli("key", "create", f"k{i}", "--tenant", TENANTS[i % 2], "--limit", f"tokens={KEY_CAP}/total")
-            for i in range(6)
-        ]
-        yield watch, lab, [each["secret"] for each in made]
+    with LabServer(LabConfig(rules=(rule,), first_token_s=0.3)) as lab:
+        settings = _settings(lab)
+        with Watch(folder, settings if policies else settings.partition("[[policies]]")[0]) as watch:
+            yield watch, lab, _keys(watch)
+
+
+def _keys(watch: Watch) -> list[str]:
+    """Six keys of two tenants, each with a limit of its own."""
+    limit = f"tokens={KEY_CAP}/total"
+    made = [watch.cli("key", "create", f"k{i}", "--tenant", TENANTS[i % 2], "--limit", limit) for i in range(6)]
+    return [each["secret"] for each in made]
 
 
 async def _call(client: aiohttp.ClientSession, watch: Watch, keys: list[str], i: int, once: bool) -> str:
@@ -203,3 +209,32 @@ def test_calls_under_one_idempotency_key_are_made_and_charged_once_also_across_a
         assert _fire(watch, keys, 0, once=True)["answered"] == 200
         assert (_billed(lab), Counter(call.outcome for call in lab.calls)["served"]) == (billed, served)
         assert sum(meter["held"] for meter in _meters(watch).values()) == held >= billed
+
+
+def test_background_responses_are_settled_once_for_their_maker_whoever_retrieves_them(tmp_path: Path) -> None:
+    with _house(tmp_path, policies=False) as (watch, lab, _):
+        maker = watch.cli("key", "create", "maker", "--tenant", "a", "--limit", "tokens=1000/total")["secret"]
+        reader = watch.cli("key", "create", "reader", "--tenant", "a")["secret"]
+        body = {"model": "lab-reasoning", "input": "hello", "background": True, "max_output_tokens": 60}
+
+        def ask(method: str, path: str, secret: str, value: object = None) -> Answer:
+            return watch.http(method, path, value, headers={"X-Watchkeeper-Key": secret})
+
+        def make_all() -> list[str]:
+            """Ask until the limit is reached."""
+            made: list[str] = []
+            while (answer := ask("POST", "/v1/responses", maker, body)).status == 200:
+                made.append(json.loads(answer.body)["id"])
+            assert json.loads(answer.body)["error"]["code"] == "key_limit_reached"
+            return made
+
+        first = make_all()
+        kill([watch.gateway_pid()])
+        watch.wait_ready()
+        assert make_all() == []
+        with ThreadPoolExecutor(20) as pool:
+            paths = [f"/v1/responses/{each}" for each in first * 20]
+            assert {answer.status for answer in pool.map(lambda path: ask("GET", path, reader), paths)} == {200}
+        second = make_all()
+        assert second
+        assert _billed(lab) <= 1000
