@@ -87,6 +87,16 @@ async def test_a_body_does_not_use_the_file_of_another_tenant(field: dict[str, A
         assert (await _ask(scene, mine, "POST", "/v1/batches", field))[0] == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/batches", "/v1/Batches/", "/v1/messages/batches"])
+async def test_a_batch_does_not_pass_for_the_model_that_its_body_names(path: str) -> None:
+    async with stage(upstream={"default": True}, require_keys=True) as scene:
+        _say(scene.upstream, {"id": "batch_1", "object": "batch"})
+        cheap = (await scene.keys.create("a", grant=Grant(models=("cheap",)))).secret
+        status, said = await _ask(scene, cheap, "POST", path, {"model": "cheap", "input_file_id": "file_1"})
+        assert (status, said["error"]["code"]) == (403, "model_not_allowed") or said["type"] == "error"
+        assert scene.upstream.heard == []
+
+
 async def test_a_list_shows_a_tenant_its_own_and_the_record_holds_no_more() -> None:
     files = [{"id": f"file_{name}", "object": "file"} for name in ("a", "b", "nobody")]
     listed = {"object": "list", "data": files, "first_id": "file_a", "last_id": "file_nobody", "has_more": False}

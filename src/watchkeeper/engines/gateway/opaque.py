@@ -25,6 +25,8 @@ from watchkeeper.records.span import Operation, Usage
 
 _OPERATIONS = {"/completions": Operation.COMPLETION}
 _READS = ("GET", "HEAD")
+_OF_MANY = ("/batches", "/messages/batches")
+"""Where many calls are asked for at once, each with its own model: one at the top of the body says nothing of them."""
 UPSTREAM_HEADER = b"x-watchkeeper-upstream"
 
 
@@ -60,7 +62,7 @@ class OpaqueCall(Call):
         if body and is_json:
             fields = self._fields = read_fields(body)
             logbook.identity = parts.private(resolve(exchange.headers, self.key, fields))
-            if "model" in fields and named is None:
+            if "model" in fields and named is None and (self._way.suffix or "").lower() not in _OF_MANY:
                 model = read_model(fields)
                 logbook.request_model = model[:200]
                 logbook.attributes.update(request_attributes(fields))
