@@ -1,12 +1,15 @@
-"""Whose rows the request at hand may read, and a Reader that keeps every question within them."""
+"""Whose rows the request at hand may read; a Reader, and a search, that keep every question within them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from msgspec import structs
+
+from watchkeeper.engines.recorder.search import Found, Sought
 from watchkeeper.queries.question import Question, Reader
 from watchkeeper.queries.replies import ReplyReader, Said
 from watchkeeper.queries.select import Rows, Select
@@ -16,11 +19,7 @@ from watchkeeper.records.span import Span
 T = TypeVar("T")
 
 _TENANT: ContextVar[str | None] = ContextVar("watchkeeper_tenant", default=None)
-
-
-def bound_tenant() -> str | None:
-    """The tenant that the request at hand is bound to; None for the whole house, as its own work is."""
-    return _TENANT.get()
+"""The tenant that the request at hand is bound to; None for the whole house, as its own work is."""
 
 
 @contextmanager
@@ -64,3 +63,25 @@ class BoundReader:
     async def said(self, span: Span) -> Said | None:
         """What the model said in a call that was read here; None where the inner reader has it not."""
         return await self._inner.said(span) if isinstance(self._inner, ReplyReader) else None
+
+
+class Searches(Protocol):
+    """Whoever searches in payloads."""
+
+    async def search(self, sought: Sought, deadline_s: float) -> Found:
+        """Look for text for so many seconds; raises `ValueError` for what cannot be looked for."""
+        ...
+
+
+class BoundSearch:
+    """A search over another one that looks in the payloads of the tenant of the request at hand alone."""
+
+    def __init__(self, inner: Searches) -> None:
+        self._inner = inner
+
+    async def search(self, sought: Sought, deadline_s: float) -> Found:
+        """Look for text in the tenant's payloads, whatever tenant is asked for."""
+        tenant = _TENANT.get()
+        if tenant is not None:
+            sought = structs.replace(sought, fields={**sought.fields, "tenant": tenant})
+        return await self._inner.search(sought, deadline_s)

@@ -25,6 +25,13 @@ API_MEDIA = frozenset({"application/json", "application/x-protobuf", "applicatio
 FORM_MEDIA = frozenset({"application/x-www-form-urlencoded"})
 MULTIPART = "multipart/form-data"
 MIB = 1024 * 1024
+_ONCE = frozenset(
+    {
+        b"host", b"origin", b"sec-fetch-site", b"content-type", b"content-encoding", b"idempotency-key", b"traceparent",
+        b"authorization", b"api-key", b"x-api-key",
+    }
+)  # fmt: skip
+"""Headers on which something rests: given twice, a proxy before us may have read another one of them than we do."""
 
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (
@@ -117,8 +124,8 @@ class Guard:
         """The reason to turn a request away, or None; reads headers only, in one pass."""
         seen: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
-            if name == b"host" and name in seen:
-                return Refusal(status=400, code="two_hosts", sentence="The request names two hosts. Send one.")
+            if name in seen and (name in _ONCE or name.startswith(b"x-watchkeeper-")):
+                return _twice(name)
             seen[name] = value
         host = seen.get(b"host", b"").decode("latin-1")
         if bare_host(host) not in self._names:
@@ -176,6 +183,14 @@ class Guard:
                 status=400, code="bad_length", sentence="Content-Length is not a number. Send a whole number."
             )
         return None if int(length) <= self._limit else too_large(int(length), self._limit)
+
+
+def _twice(name: bytes) -> Refusal:
+    if name == b"host":
+        return Refusal(status=400, code="two_hosts", sentence="The request names two hosts. Send one.")
+    shown = name.decode("latin-1")[:100]
+    sentence = f"The request has the header {shown} twice, so it is not clear which one counts. Send it once."
+    return Refusal(status=400, code="header_twice", sentence=sentence)
 
 
 def _same(origin: str, expected: str) -> bool:

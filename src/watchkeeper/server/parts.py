@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from watchkeeper.compose.bounding import Searches
 from watchkeeper.compose.budgets import BudgetDesk
 from watchkeeper.compose.lineage import Lineage
 from watchkeeper.compose.payloads import Payloads
@@ -16,7 +17,6 @@ from watchkeeper.engines.keeping.keeper import Keeper
 from watchkeeper.engines.monitoring.probes import Prober
 from watchkeeper.engines.people.accounts import Accounts
 from watchkeeper.engines.recorder.belonging import Whose
-from watchkeeper.engines.recorder.search import Found, Sought
 from watchkeeper.kinds.ports import Watermark
 from watchkeeper.kinds.report import Report
 from watchkeeper.queries.question import Reader
@@ -90,14 +90,6 @@ class Anchoring(Protocol):
         ...
 
 
-class Searching(Protocol):
-    """Whoever searches in payloads."""
-
-    async def search(self, sought: Sought, deadline_s: float) -> Found:
-        """Look for text for so many seconds; raises `ValueError` for what cannot be looked for."""
-        ...
-
-
 async def _nothing_to_flush() -> dict[str, Any]:
     counts = {"frames": 0, "records": 0, "duplicates": 0}
     return {**counts, "so_far": counts}
@@ -147,7 +139,7 @@ class StoreParts:
     prover: Prover | None = None
     keeper: Keeper | None = None
     anchoring: Anchoring | None = None
-    searching: Searching | None = None
+    searching: Searches | None = None
     work: App | None = None
     effects: EffectLedger | None = None
     ready: Callable[[], str | None] = _ready

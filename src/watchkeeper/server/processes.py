@@ -350,9 +350,10 @@ def _quiet_server(config: uvicorn.Config) -> uvicorn.Server:
 
 
 def _read_line(file: int) -> bytes:
+    """One line and no byte more: settings that were sent meanwhile are for whoever reads on."""
     line = bytearray()
     while not line.endswith(b"\n"):
-        piece = os.read(file, 65_536)
+        piece = os.read(file, 1)
         if not piece:
             break
         line += piece

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from watchkeeper.compose.bounding import bound_tenant
 from watchkeeper.engines.recorder.search import FIELDS, Found, Sought
 from watchkeeper.queries.registry import QuestionError, as_plain, question_from
 from watchkeeper.queries.sessions import Sessions
@@ -61,8 +60,6 @@ def sought_from(given: Mapping[str, str], now_ns: int) -> tuple[Sought, float]:
     if not limit.isdigit() or not 1 <= int(limit) <= MOST_HITS:
         raise ValueError(f"search cannot take limit={limit!r}; it takes a whole number from 1 to {MOST_HITS:,}.")
     fields = {name: value for name, value in given.items() if name in FIELDS and value}
-    if (tenant := bound_tenant()) is not None:
-        fields["tenant"] = tenant
     sought = Sought(
         text=text,
         since_ns=parse_time(given.get("since") or "24h", now_ns),

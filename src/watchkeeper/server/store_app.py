@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from watchkeeper.adapters.store.errors import StoreError
-from watchkeeper.compose.bounding import BoundReader
+from watchkeeper.compose.bounding import BoundReader, BoundSearch
 from watchkeeper.server.api import Api, ApiError, api_error
 from watchkeeper.server.asgi import App, Receive, Scope, Send, error_body
 from watchkeeper.server.budgets import budget_routes
+from watchkeeper.server.callers import ROLE_HEADER
 from watchkeeper.server.experiment_pages import ExperimentPages
 from watchkeeper.server.guard import secured
 from watchkeeper.server.keeping import KeepingApi, KeepingPages
@@ -77,20 +78,24 @@ def routes_of(parts: StoreParts, pages: Pages) -> list[Route]:
 
 def store_app(parts: StoreParts) -> App:
     """Build the app. It trusts who the front says is asking, so it must listen on the private unix socket only."""
-    parts = replace(parts, reader=BoundReader(parts.reader))
+    searching = None if parts.searching is None else BoundSearch(parts.searching)
+    parts = replace(parts, reader=BoundReader(parts.reader), searching=searching)
     pages = Pages(parts)
 
     def ready(request: Request) -> Response:
-        del request
+        _inside(request)
         problem = parts.ready()
         return PlainTextResponse(f"ok; {parts.lag()}" if problem is None else problem, 200 if problem is None else 503)
 
     def metrics(request: Request) -> Response:
-        del request
+        _inside(request)
         return Response(parts.metrics_text(), media_type=METRICS_MEDIA)
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        path = request.url.path
+        if error.status_code == 404 and request.method == "GET" and path.startswith("/ui/") and path.endswith("/"):
+            return RedirectResponse(path.rstrip("/"), 303)  # a path alone: which scheme browsers use is not known here
         if request.url.path.startswith("/api/") or error.status_code != 404:
             sentence = "There is nothing at this address. GET /api/v1 lists what can be asked."
             if error.status_code == 405:
@@ -124,7 +129,14 @@ def store_app(parts: StoreParts) -> App:
             Exception: crash,
         },
     )
+    app.router.redirect_slashes = False
     return secured(app)
+
+
+def _inside(request: Request) -> None:
+    """Raise a 404 for what the front door passes on for somebody: it asks these addresses for itself alone."""
+    if ROLE_HEADER.decode() in request.headers:
+        raise HTTPException(404)
 
 
 def _problem(status: int, sentence: str, code: str) -> Response:

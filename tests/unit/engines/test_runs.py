@@ -10,7 +10,9 @@ import pytest
 from tests.unit.engines.decide_scene import SickCells, call, chain_of, open_cells
 from watchkeeper.adapters.store.memory_cells import MemoryCells
 from watchkeeper.capabilities.policies.loop import Loop
-from watchkeeper.engines.decide.runs import RUNS_IN_MEMORY, Runs, forget_runs
+from watchkeeper.engines.decide.contracts import Contracts
+from watchkeeper.engines.decide.runs import RUNS_IN_MEMORY, Runs, forget_runs, resume_run
+from watchkeeper.kinds.facts import Contract
 from watchkeeper.records.event import ToolStep
 from watchkeeper.records.identity import Identity
 
@@ -85,3 +87,17 @@ async def test_old_runs_are_forgotten_and_young_ones_stay() -> None:
         await runs.after(call(steps=(step(1),), at_ns=at_ns), f"r{at_ns}")
     assert await forget_runs(cells, before_ns=10) == 1
     assert [key for key, _ in (await cells.scan("run/")).items] == ["run/default/r10", "run/default/r15"]
+
+
+@pytest.mark.parametrize(("one", "other"), [(("a", "b/c"), ("a/b", "c")), (("a%2Fb", "c"), ("a/b", "c"))])
+async def test_no_names_of_a_tenant_and_a_run_reach_the_run_of_another_tenant(
+    one: tuple[str, str], other: tuple[str, str]
+) -> None:
+    cells = MemoryCells()
+    await Runs(cells).after(call(steps=(step(1),), identity=Identity(tenant=one[0])), one[1])
+    assert await resume_run(cells, *other, 0) is None
+    activity = await Runs(cells).after(call(steps=(step(2),), identity=Identity(tenant=other[0])), other[1])
+    assert activity.total == 1
+    contracts = Contracts(cells)
+    await contracts.of(Contract(tenant=one[0], run=one[1], done="x", steps=3), 0)
+    assert (await contracts.of(Contract(tenant=other[0], run=other[1]), 0)).steps is None

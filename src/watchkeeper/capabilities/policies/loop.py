@@ -35,8 +35,10 @@ Limits
     is not seen; a budget is the guard against it. A poll whose answer stays the same looks like a loop: raise `repeats`
     for runs that wait long. A call whose result was never reported is no evidence. The window is what the engine keeps
     of a run (128 calls); a loop that fills it is stopped whatever its count. Agents that work at the same time shuffle
-    a cycle, so that only the repeats are found. Measured on recorded runs and planted loops:
-    `benchmarks/loop_false_trips.py` and docs/measured.md.
+    a cycle, so that only the repeats are found. Calls are told apart by what the caller says: one that names a new run,
+    agent or tool each time, or sends no history and gives every call the same id, shows no loop. A budget on its key
+    holds all the same. Measured on recorded runs and planted loops: `benchmarks/loop_false_trips.py` and
+    docs/measured.md.
 """
 
 from __future__ import annotations

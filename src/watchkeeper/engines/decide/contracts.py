@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from watchkeeper.engines.decide.runs import run_cell
 from watchkeeper.kinds.facts import Contract, RunContract
 from watchkeeper.kinds.ports import Cells, Refused, Swap
-from watchkeeper.records.ids import digest
 from watchkeeper.records.record import pack, unpack
 
 PREFIX = "contract/"
@@ -50,5 +50,4 @@ class Contracts:
 
 
 def _key(tenant: str, run: str) -> str:
-    data = run.encode("utf-8", "backslashreplace")
-    return f"{PREFIX}{tenant}/{data.decode() if len(data) <= 120 else digest(data)}"
+    return run_cell(PREFIX, tenant, run)

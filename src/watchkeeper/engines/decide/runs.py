@@ -110,9 +110,15 @@ def _with(fold: RunFold, event: Event) -> RunFold:
     return folded(fold, event.steps, event.identity.session, event.at_ns) if event.steps else fold
 
 
-def _key(tenant: str, run: str) -> str:
+def run_cell(prefix: str, tenant: str, run: str) -> str:
+    """The cell of a run. No names of a tenant and a run together reach the cell of another tenant's."""
     data = run.encode("utf-8", "backslashreplace")
-    return f"{PREFIX}{tenant}/{data.decode() if len(data) <= 120 else digest(data)}"
+    whose = tenant.replace("%", "%25").replace("/", "%2F")
+    return f"{prefix}{whose}/{data.decode() if len(data) <= 120 else digest(data)}"
+
+
+def _key(tenant: str, run: str) -> str:
+    return run_cell(PREFIX, tenant, run)
 
 
 async def resume_run(cells: Cells, tenant: str, run: str, now_ns: int) -> int | None:

@@ -170,7 +170,8 @@ class Attempts:
         self._open = True
         try:
             async with asyncio.timeout(self._attempt_s()):
-                reply = await self._parts.upstream.ask(target.spec, self._exchange.method, to, headers, data)
+                token = self._parts.credentials[target.spec.name].token
+                reply = await self._parts.upstream.ask(target.spec, self._exchange.method, to, headers, data, token)
                 opened = await open_reply(reply, target.spec, look=self._looks(reply))
         except TimeoutError:
             sentence = f"The upstream {target.spec.name!r} gave no first token in the time that its route allows it."

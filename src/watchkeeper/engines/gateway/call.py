@@ -226,11 +226,18 @@ class Call(ABC):
         while data := await reply.next():
             pieces.append(data)
             outcome.keep(data, self._limit)
-        body = b"".join(pieces)
+        body = whole = b"".join(pieces)
         outcome.waited_ns = reply.waited_ns
         self._note_answer(body, outcome)
+        body = await self._shown(whole)
+        if body is not whole:
+            outcome.reply, outcome.reply_bytes = [body], len(body)
         await self._conclude(outcome)
         await self.exchange.reply(reply.status, reply.headers, body)
+
+    async def _shown(self, body: bytes) -> bytes:
+        """What of a whole reply this caller may see."""
+        return body
 
     def _note_answer(self, body: bytes, outcome: Outcome) -> None:
         """Read what a whole reply says of itself."""

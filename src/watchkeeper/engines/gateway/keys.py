@@ -33,6 +33,7 @@ _MOST_CACHED = 10_000
 _MOST_HELD = 256
 _PREFIX = "key/"
 _SHAPE = re.compile(r"wk-([0-9a-f]{10})-([0-9a-f]{48})\Z")
+_HELD = re.compile(rb"wk-[0-9a-f]{10}-[0-9a-f]{48}|wko-[A-Za-z0-9_-]{16}")
 _USED = "key_used/"
 _MOST_FORMER = 5
 _FRESH_S = 0.02
@@ -309,6 +310,11 @@ def presented(headers: Mapping[bytes, bytes]) -> str | None:
         if other.startswith(("wk-", OWNER)):
             return other
     return None
+
+
+def holds_key(value: bytes) -> bool:
+    """Whether a text holds a Watchkeeper key, or the owner's token, anywhere."""
+    return b"wk" in value and _HELD.search(value) is not None
 
 
 def bearer(headers: Mapping[bytes, bytes]) -> str | None:

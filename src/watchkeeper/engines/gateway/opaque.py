@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from watchkeeper.engines.gateway.call import FREE, Call
@@ -12,6 +14,7 @@ from watchkeeper.engines.gateway.exchange import Exchange
 from watchkeeper.engines.gateway.identity import resolve
 from watchkeeper.engines.gateway.keys import Key
 from watchkeeper.engines.gateway.logbook import Outcome
+from watchkeeper.engines.gateway.owning import check_named, check_path, lists, made, shown
 from watchkeeper.engines.gateway.parts import Parts
 from watchkeeper.engines.gateway.routes import Route
 from watchkeeper.engines.gateway.routing import Plan
@@ -25,6 +28,8 @@ from watchkeeper.records.span import Operation, Usage
 
 _OPERATIONS = {"/completions": Operation.COMPLETION}
 _READS = ("GET", "HEAD")
+_OF_MANY = ("/batches", "/messages/batches")
+"""Where many calls are asked for at once, each with its own model: one at the top of the body says nothing of them."""
 UPSTREAM_HEADER = b"x-watchkeeper-upstream"
 
 
@@ -34,7 +39,7 @@ class OpaqueCall(Call):
     def __init__(self, parts: Parts, exchange: Exchange, key: Key | None, way: Way) -> None:
         super().__init__(parts, exchange, key, _OPERATIONS.get(way.suffix or "", Operation.PASSTHROUGH))
         self._way = way
-        self._fields: dict[str, msgspec.Raw] = {}
+        self._fields: Mapping[str, msgspec.Raw] = {}
 
     async def _go(self) -> None:
         exchange, parts, logbook = self.exchange, self.parts, self.logbook
@@ -42,7 +47,10 @@ class OpaqueCall(Call):
         logbook.attributes["url.path"] = exchange.path[:500]
         body = await self._read()
         logbook.identity = parts.private(resolve(exchange.headers, self.key, {}))
-        body = await self._diverted(self._find_upstream(body))
+        await check_path(parts, self._way.suffix or "", logbook.identity)
+        body = self._find_upstream(body)
+        await check_named(parts, self._fields, logbook.identity)
+        body = await self._diverted(body)
         if parts.chain.wants(Stage.REQUEST) or self._limited():
             self._free = exchange.method in _READS
             ruling = await self._ask_policies(FREE if self._free else None, ())
@@ -56,10 +64,9 @@ class OpaqueCall(Call):
         named = exchange.headers.get(UPSTREAM_HEADER)
         is_json = b"json" in exchange.headers.get(b"content-type", b"").lower()
         if body and is_json:
-            fields = read_fields(body)
+            fields = self._fields = read_fields(body)
             logbook.identity = parts.private(resolve(exchange.headers, self.key, fields))
-            self._fields = fields
-            if "model" in fields and named is None:
+            if "model" in fields and named is None and (self._way.suffix or "").lower() not in _OF_MANY:
                 model = read_model(fields)
                 logbook.request_model = model[:200]
                 logbook.attributes.update(request_attributes(fields))
@@ -75,7 +82,8 @@ class OpaqueCall(Call):
     async def _diverted(self, body: bytes) -> bytes:
         """The body for the model that the policies have asked instead; what would answer as asked is not known here."""
         fields, logbook = self._fields, self.logbook
-        if "model" not in fields or logbook.spec is None:
+        of_many = (self._way.suffix or "").lower() in _OF_MANY  # what it names beside its parts is no model of its own
+        if "model" not in fields or logbook.spec is None or of_many:
             return body
         model = logbook.request_model or read_model(fields)
         plan = self._plan or Plan((Route(logbook.spec, model),))
@@ -93,8 +101,25 @@ class OpaqueCall(Call):
         else:
             await self._through(reply, outcome)
 
+    async def _answer(self, reply: Reply, outcome: Outcome) -> None:
+        try:
+            await super()._answer(reply, outcome)
+        except UpstreamFailure:
+            if lists(self.exchange.method, self._way.suffix or ""):
+                outcome.reply.clear()  # half a list is not looked through, so nobody's record holds it
+            raise
+
+    async def _shown(self, body: bytes) -> bytes:
+        if lists(self.exchange.method, self._way.suffix or ""):
+            return await shown(self.parts, body, self.logbook.identity)
+        return body
+
     def _note_answer(self, body: bytes, outcome: Outcome) -> None:
         super()._note_answer(body, outcome)
+        if self.exchange.method == "POST" and outcome.status == "ok" and self._way.suffix not in _OPERATIONS:
+            kept = made(self.logbook, self._way.suffix or "", body)
+            if kept is not None:
+                self.parts.replies.keep(kept)
         if outcome.error_type == "malformed_reply":
             outcome.status, outcome.error_type, outcome.message = "ok", None, None
         if self.exchange.method in _READS:

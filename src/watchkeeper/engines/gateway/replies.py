@@ -5,7 +5,8 @@ where it lies and whose it is, what its continuation can cost at most, which too
 for one that ran in the background, which reservation its usage settles.
 
 Entries lie in memory and, so that they outlive the process and are known to other gateways, in Cells under
-`response/<id>`; they are forgotten after `KEPT_NS`. What cannot be written is known to this process alone.
+`response/<id>`; those of responses are forgotten after `KEPT_NS`. What cannot be written is known to this process
+alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import msgspec
 
 from watchkeeper.kinds.ports import Applied, Cells, Delete, Put, Refused, Swap
-from watchkeeper.records.event import ToolStep
+from watchkeeper.records.event import KeyLimit, ToolStep
 from watchkeeper.records.ids import digest
 from watchkeeper.records.record import Record, pack, unpack
 
@@ -37,7 +38,9 @@ class Kept(Record):
 
     `session` is the one that it was made in. `calls` are the tool calls that it asked for, by their digests. `tokens`
     is what stands in its context with what it wrote, None where unknown. `pending` is whether its usage is not settled
-    yet. `root` is the first response of its chain; it names the session where the caller names none.
+    yet. `root` is the first response of its chain; it names the session where the caller names none. `limits` are those
+    of the key that made it, which its usage is settled under whoever retrieves it. `lasting` is what the provider keeps
+    until it is deleted, such as a file or a conversation: it is not forgotten.
     """
 
     response_id: str
@@ -53,6 +56,8 @@ class Kept(Record):
     tokens: int | None = None
     calls: tuple[ToolStep, ...] = ()
     pending: bool = False
+    limits: tuple[KeyLimit, ...] = ()
+    lasting: bool = False
 
 
 class Replies:
@@ -79,7 +84,7 @@ class Replies:
         if not isinstance(value, bytes):
             return None
         kept = unpack(Kept, value)
-        if kept.at_ns < self._clock() - KEPT_NS:
+        if _gone(kept, self._clock() - KEPT_NS):
             return None
         self._hold(kept)
         return kept
@@ -132,13 +137,17 @@ class Replies:
         while True:
             page = await cells.scan(PREFIX, cursor)
             old = [
-                key for key, value in page.items if isinstance(value, bytes) and unpack(Kept, value).at_ns < before_ns
+                key for key, value in page.items if isinstance(value, bytes) and _gone(unpack(Kept, value), before_ns)
             ]
             if old:
                 await cells.apply([Delete(key=key) for key in old], urgent=False)
             cursor = page.cursor
             if cursor is None:
                 return
+
+
+def _gone(kept: Kept, before_ns: int) -> bool:
+    return kept.at_ns < before_ns and not kept.lasting
 
 
 def _key(response_id: str) -> str:

@@ -11,12 +11,12 @@ import msgspec
 from watchkeeper.engines.gateway.call import FREE, Call, ModelCall
 from watchkeeper.engines.gateway.dialects.dialect import Dialect, Head, tool_steps
 from watchkeeper.engines.gateway.dialects.responses import RESPONSES, chat_call, conversation_id, response_id
-from watchkeeper.engines.gateway.errors import Refusal
 from watchkeeper.engines.gateway.exchange import Exchange
 from watchkeeper.engines.gateway.identity import LONGEST, resolve
 from watchkeeper.engines.gateway.keys import Key
 from watchkeeper.engines.gateway.logbook import Outcome
 from watchkeeper.engines.gateway.opaque import UPSTREAM_HEADER
+from watchkeeper.engines.gateway.owning import find_for
 from watchkeeper.engines.gateway.parts import Parts
 from watchkeeper.engines.gateway.replies import Kept
 from watchkeeper.engines.gateway.routes import Route
@@ -104,6 +104,7 @@ class StoredCall(ModelCall):
             tokens=context_tokens(answer),
             calls=calls_of(answer),
             pending=answer.usage.output_tokens is None,
+            limits=() if self.key is None else self.key.limits,
         )
 
     def _note_unsettled(self, outcome: Outcome) -> None:
@@ -157,7 +158,7 @@ class AsideCall(Call):
             spoken = conversation_of(fields)
             if spoken is not None:
                 await find_for(parts, spoken, logbook.identity, "conversation")
-        if parts.chain.wants(Stage.REQUEST):
+        if parts.chain.wants(Stage.REQUEST) or self._limited():
             ruling = await self._ask_policies(FREE, ())
             body = body if ruling.amendment is None else ruling.amendment
         await self._pass_on(quote(suffix, safe="/:@!$&'()*+,;=~%"), body, query_of(exchange.query, self._way))
@@ -206,7 +207,7 @@ class AsideCall(Call):
                 trace_id=about.trace_id,
                 span_id=about.span_id,
                 identity=Identity(tenant=about.tenant),
-                limits=() if self.key is None else self.key.limits,
+                limits=about.limits,
                 model=about.model,
                 upstream=about.upstream,
             )
@@ -233,6 +234,7 @@ class AsideCall(Call):
                 trace_id=logbook.trace.trace_id,
                 span_id=logbook.span_id,
                 root=made,
+                lasting=True,
             )
         )
 
@@ -255,28 +257,6 @@ def conversation_of(fields: Mapping[str, msgspec.Raw]) -> str | None:
         return None
     found = named.get("id") if isinstance(named, dict) else named
     return found if isinstance(found, str) and found else None
-
-
-async def find_for(parts: Parts, about: str, identity: Identity, what: str = "response") -> Kept | None:
-    """A response or a conversation by its id; raises a 404 when it is another tenant's, as if it were not there.
-
-    With the store out of reach it is not known whose it is: where keys tell tenants apart that is a 503.
-    """
-    try:
-        kept = await parts.replies.find(about)
-    except Exception as error:
-        _log.exception("it could not be looked up whose %s %s is", what, about[:100])
-        if not parts.settings.require_keys:
-            return None
-        raise Refusal(
-            503,
-            "responses_unknown",
-            f"The gateway cannot look up whose {what} this is, because its store does not answer. Try again.",
-            kind="unavailable",
-        ) from error
-    if kept is not None and kept.tenant != identity.tenant:
-        raise Refusal(404, f"{what}_not_found", f"There is no {what} {about[:100]!r} for this key.", kind="not_found")
-    return kept
 
 
 def context_tokens(answer: Answer) -> int | None:

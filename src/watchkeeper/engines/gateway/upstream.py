@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 
 from watchkeeper.engines.gateway.addressing import credential_headers, required_headers
 from watchkeeper.engines.gateway.errors import Header, Refusal, UpstreamFailure
-from watchkeeper.engines.gateway.keys import OWNER
+from watchkeeper.engines.gateway.keys import OWNER, holds_key
 from watchkeeper.engines.gateway.settings import Credential, Transport, UpstreamSpec
 from watchkeeper.engines.gateway.transport.carrier import carrier
 from watchkeeper.engines.gateway.transport.client import NotConnected
@@ -40,6 +40,9 @@ _NOT_PASSED_BACK = frozenset(
         b"content-length", b"date", b"server", b"set-cookie",
     }
 )  # fmt: skip
+WITHHELD = b"[withheld]"
+_LEAST_SECRET = 12
+"""A shorter token stands for none, and its letters may stand anywhere in a reply."""
 _CALLER_CREDENTIALS = (b"authorization", b"api-key", b"x-api-key")
 
 
@@ -51,8 +54,10 @@ class Reply:
     `waited_ns` is the time spent waiting for the upstream so far, the first byte of its status line included.
     """
 
-    def __init__(self, response: Answering, spec: UpstreamSpec, waited_ns: int) -> None:
+    def __init__(self, response: Answering, spec: UpstreamSpec, waited_ns: int, secret: bytes | None = None) -> None:
+        """`secret` is the owner's key for the upstream, which is taken out where the upstream repeats it."""
         self._response = response
+        self._secret, self._rest = secret, b""
         self._spec = spec
         self.waited_ns = waited_ns
         self.status = response.status if response.status < 600 else 502
@@ -66,7 +71,7 @@ class Reply:
             if name == b"content-encoding" and value.strip().lower() in (b"gzip", b"x-gzip", b"deflate"):
                 self._unpacker = zlib.decompressobj(47)
                 continue
-            self.headers.append((name, value))
+            self.headers.append((name, value if secret is None else value.replace(secret, WITHHELD)))
             if name == b"content-type":
                 self.media = value.decode("latin-1")
 
@@ -77,6 +82,18 @@ class Reply:
 
     async def next(self) -> bytes:
         """The next bytes of the body as they came, empty at its end; raises `UpstreamFailure` when it breaks off."""
+        if self._secret is None:
+            return await self._read()
+        while data := await self._read():
+            plain = (self._rest + data).replace(self._secret, WITHHELD)
+            ready = len(plain) - begun_by(plain, self._secret)
+            self._rest = plain[ready:]
+            if ready:
+                return plain[:ready]
+        rest, self._rest = self._rest, b""
+        return rest
+
+    async def _read(self) -> bytes:
         began = monotonic_ns()
         try:
             if self._unpacker is None:
@@ -104,8 +121,18 @@ class Upstream:
         """`transport` names the HTTP layer; `tls` is how servers are verified, by the system's authorities if None."""
         self._carrier: Carrier = carrier(transport, tls)
 
-    async def ask(self, spec: UpstreamSpec, method: str, path: str, headers: CIMultiDict[str], body: bytes) -> Reply:
+    async def ask(
+        self,
+        spec: UpstreamSpec,
+        method: str,
+        path: str,
+        headers: CIMultiDict[str],
+        body: bytes,
+        token: str | None = None,
+    ) -> Reply:
         """Send a request; returns when the reply's head has come. `path` follows the base URL, with its query.
+
+        `token` is the owner's key among the headers, which no caller is shown.
 
         Raises `UpstreamFailure`, whose `sent` is False when no connection came about. Nothing is tried twice: a
         model call costs money, and the client knows best whether to repeat it.
@@ -122,7 +149,8 @@ class Upstream:
             )
         except OSError as error:
             raise _failure(error, spec, sent=not isinstance(error, NotConnected)) from error
-        return Reply(response, spec, monotonic_ns() - began)
+        secret = None if token is None or len(token) < _LEAST_SECRET else token.encode()
+        return Reply(response, spec, monotonic_ns() - began, secret)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -159,6 +187,13 @@ def _failure(error: BaseException, spec: UpstreamSpec, *, sent: bool) -> Upstrea
     )
 
 
+def begun_by(data: bytes, secret: bytes) -> int:
+    """How many bytes at the end of some data may be the beginning of a secret."""
+    if data[-1:] not in secret:
+        return 0
+    return next((size for size in range(min(len(secret) - 1, len(data)), 0, -1) if data.endswith(secret[:size])), 0)
+
+
 @lru_cache(maxsize=512)
 def _sent_as(name: bytes) -> str | None:
     """The name under which a header is sent on, None when it is not."""
@@ -176,13 +211,15 @@ def headers_for(
 ) -> CIMultiDict[str]:
     """The headers to send on: the caller's, less those of its connection, identity and credentials.
 
+    A header that holds a Watchkeeper key stays here, whatever its name.
+
     `parent` is the `traceparent` to send, None when the caller sent none; `suffix` is the path that is asked. Raises
     401 when the rule is "client" and the caller has no credential of its own, 503 when the rule's variable was not set.
     """
     headers: CIMultiDict[str] = CIMultiDict({"accept-encoding": "identity"})
     for raw, value in incoming:
         name = _sent_as(raw)
-        if name is not None:
+        if name is not None and not holds_key(value):
             headers.add(name, value.decode("utf-8", "replace"))
     if parent is not None:
         headers["traceparent"] = parent

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
+
+from watchkeeper.engines.gateway.keys import holds_key
 
 _ROOTS = ("/openai/v1", "/openai", "/v1")
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)(/.+)\Z")
@@ -48,8 +50,18 @@ def raw_suffix(raw_path: str, way: Way) -> str:
 
 
 def query_of(query: str, way: Way) -> str:
-    """The query to pass on: an Azure client's version is meant for Azure, and an upstream's settings have its own."""
-    if not way.azure:
+    """The query to pass on: an Azure client's version is meant for Azure, and an upstream's settings have its own.
+
+    A Watchkeeper key in it, where some clients put theirs, is not for the upstream.
+    """
+    shows = holds_key(unquote_to_bytes(query))
+    if not way.azure and not shows:
         return query
-    kept = [part for part in query[1:].split("&") if part and not part.startswith("api-version=")]
+    kept = [
+        part
+        for part in query[1:].split("&")
+        if part
+        and not (way.azure and part.startswith("api-version="))
+        and not (shows and holds_key(unquote_to_bytes(part)))
+    ]
     return "?" + "&".join(kept) if kept else ""

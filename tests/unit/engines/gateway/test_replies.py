@@ -81,3 +81,16 @@ async def test_memory_is_bounded_and_odd_ids_do_no_harm() -> None:
         await replies.closed()
         assert await Replies(cells, lambda: NOW).find(odd) is not None or odd == "\ud800"
     assert all(len(key) < 200 for key in cells.cells)
+
+
+async def test_what_lasts_at_the_provider_is_not_forgotten() -> None:
+    cells = PlainCells()
+    old = Replies(cells, lambda: NOW)
+    old.keep(kept("file_1", lasting=True))
+    old.keep(kept("resp_1"))
+    await old.closed()
+    later = Replies(cells, lambda: NOW + KEPT_NS + 1)
+    later.begin_forgetting()
+    await later.closed()
+    assert await later.find("file_1") == kept("file_1", lasting=True)
+    assert await later.find("resp_1") is None

@@ -178,7 +178,8 @@ def conversation_id(suffix: str) -> str | None:
 def is_free(method: str, suffix: str) -> bool:
     """Whether a request only reads, cancels or deletes what the provider keeps, or changes a conversation."""
     if response_id(suffix) is None:
-        return _CONVERSATION.match(suffix) is not None
+        talk = _CONVERSATION.match(suffix)
+        return talk is not None and (method == "POST" or talk.group(1) is not None)
     return suffix.endswith("/cancel") if method == "POST" else method in ("GET", "HEAD", "DELETE")
 
 
