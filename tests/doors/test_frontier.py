@@ -151,7 +151,8 @@ def test_a_new_map_is_taken_at_a_reload_and_a_broken_one_changes_nothing(watch: 
     assert broken.returncode == 2 and b"with.map" in broken.stderr and b"old settings stay" in broken.stderr
     assert who(ask(watch, "family=sums")) == "lab-small"
     draw(watch, {"dates": 40, "sums": 40}, composition)
-    assert watch.cli("reload")["changed"] == ["policies"]
+    taken = watch.cli("reload")["changed"]
+    assert taken in (["policies"], [])  # none where the server has looked at its changed settings in between
     assert who(ask(watch, "family=dates")) == "lab-small"
     assert watch.cli("reload")["changed"] == []
 

@@ -97,7 +97,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("says", "claims"), WRONG, ids=[f"{s}: {c}" for s, c in WRONG])
+@pytest.mark.parametrize(("says", "claims"), WRONG, ids=[f"{s}, {number}" for number, (s, _) in enumerate(WRONG)])
 async def test_a_token_with_a_wrong_claim_is_refused(issuer: LabIssuer, says: str, claims: dict[str, Any]) -> None:
     issuer.claims = claims
     with pytest.raises(IssuerError, match=says):
