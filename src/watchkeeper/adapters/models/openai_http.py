@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from watchkeeper.adapters.models.posting import Posted, Posting, refused, text_or_none, tokens, unreadable
+from watchkeeper.analysis.masked_mass import masked_mass
 from watchkeeper.kinds.ports import Completion
 
 
@@ -37,10 +38,10 @@ class OpenAIHttp(Posting):
     async def complete(self, messages: str, parameters: Mapping[str, object]) -> Completion:
         """One completion for a JSON message list; `parameters` are the request's other fields, `model` among them."""
         posted = await self.post(self._url, {**parameters, "messages": msgspec.Raw(messages.encode())})
-        return posted if isinstance(posted, Completion) else _read(posted)
+        return posted if isinstance(posted, Completion) else _read(posted, parameters)
 
 
-def _read(posted: Posted) -> Completion:
+def _read(posted: Posted, parameters: Mapping[str, object]) -> Completion:
     if posted.status >= 300:
         return refused(posted)
     reply = posted.reply
@@ -65,6 +66,7 @@ def _read(posted: Posted) -> Completion:
         duration_ns=time.perf_counter_ns() - posted.started,
         status=posted.status,
         composition=posted.composition,
+        masked=masked_mass(choice.get("logprobs"), parameters.get("response_format")),
     )
 
 

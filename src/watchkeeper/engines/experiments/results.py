@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from watchkeeper.analysis.masked_mass import Masked
 from watchkeeper.engines.experiments.dataset import SuiteError
 from watchkeeper.records.experiment import Experiment
 from watchkeeper.records.record import Record, as_json
@@ -17,7 +18,8 @@ from watchkeeper.records.score import Score
 class Result(Record):
     """The answer to one case, once, and its scores; with `error` set there was none, and the scores have no values.
 
-    `margin` is the difference of a score that the suite declares not to matter.
+    `margin` is the difference of a score that the suite declares not to matter. `masked` is what the mask of an output
+    format took away, where log-probabilities came with the answer.
     """
 
     experiment_id: str
@@ -35,6 +37,7 @@ class Result(Record):
     duration_ns: int = 0
     error: str | None = None
     composition: str | None = None
+    masked: Masked | None = None
     scores: tuple[Score, ...] = ()
 
 

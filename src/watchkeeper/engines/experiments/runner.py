@@ -188,6 +188,7 @@ class Runner:
             duration_ns=answer.duration_ns,
             error=answer.error,
             composition=answer.composition,
+            masked=answer.masked,
         )
         if answer.error is not None:
             unjudged = [(judge, (_unjudged(judge, f"the call failed: {answer.error}"),)) for judge in self._plan.judges]

@@ -1,0 +1,78 @@
+"""S25, on a model that is real and very small: it spells words of six letters backwards, and not words of three.
+
+The model is the lab's own; short words were hardly ever in its training text. Nobody scripted what it answers. The map
+is of this model and of no other.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from watchkeeper.lab.stage import Notes, Result, Stage
+from watchkeeper.lab.suites import told
+from watchkeeper.lab.tiny.tasks import Problem
+from watchkeeper.lab.tiny.trials import answer_of, missing, problems, ran, suite, thinking
+
+scenario = "S25"
+promise = (
+    "On a real small model the map shows a true pair of an easy cell that fails beside a hard one that passes, with "
+    "intervals apart, and answering by the map cuts errors on other problems at a stated coverage."
+)
+
+EACH = 60
+CELLS = {("backwards", "easy"): 3, ("backwards", "hard"): 6, ("sums", "easy"): 1, ("sums", "hard"): 4,
+         ("records", "easy"): 2, ("records", "hard"): 4}  # fmt: skip
+
+
+def run(stage: Stage) -> Result:
+    """Map the model on held-out problems, and gate it on others."""
+    notes, why = Notes(), missing()
+    if why is not None:
+        raise RuntimeError(why)
+    lab = stage.lab()
+    stage.say(f"{len(CELLS)} cells of {EACH} held-out problems are asked, and as many others")
+    drawn = [_answers(stage, lab.base_url, name, seed) for name, seed in (("map", 25), ("others", 26))]
+    words = ["--by", "task", "--by", "difficulty", "--score", "right", "--item", "id", "--bar", "0.75"]
+    order = ["--order", "difficulty=easy,hard"]
+    found = told(stage.folder, "eval", "map", "draw", drawn[0], *words, *order, "--held", drawn[1], expect=(0, 1))
+    for cell in found["cells"]:
+        notes.measure(**{"_".join(cell["cell"]): round(cell["rate"]["value"], 4)})
+    pairs = [each for each in found["inversions"] if each["separated"]]
+    gate = found["gate"]
+    before, after, coverage = (gate[name]["value"] for name in ("errors_before", "errors_after", "coverage"))
+    notes.measure(errors_before=round(before, 4), errors_after=round(after, 4), coverage=round(coverage, 4))
+    named = [(each["easy"], each["hard"]) for each in pairs]
+    notes.check("short words are the easy cell that fails", (["backwards", "easy"], ["backwards", "hard"]) in named)
+    notes.check("its intervals lie apart", all(p["easy_rate"]["high"] < p["hard_rate"]["low"] for p in pairs))
+    states = {tuple(each["cell"]): each["state"] for each in found["cells"]}
+    ends = [states["backwards", difficulty] for difficulty in ("easy", "hard")]
+    notes.check("the easy cell fails and the hard one passes", ends == ["failing", "passing"])
+    notes.check("answering by the map cuts errors on other problems", gate["errors_after"]["high"] < before)
+    notes.check("at a stated cost in coverage", 0 < coverage < 1)
+    notes.tell(f"errors {before:.1%} become {after:.1%} at {coverage:.0%} coverage")
+    return notes.result()
+
+
+def _answers(stage: Stage, base_url: str, name: str, seed: int) -> str:
+    asked: dict[str, tuple[str, str, Problem]] = {}
+    for (task, difficulty), size in CELLS.items():
+        for number, each in enumerate(problems(task, (size,), EACH, seed)):
+            asked[f"{task}-{difficulty}-{number}"] = task, difficulty, each
+    listed = thinking(problem for _, _, problem in asked.values())
+    cases = [{**case, "id": key} for key, case in zip(asked, listed, strict=True)]
+    rows = ran(stage.folder, suite(stage.folder, base_url, name, cases, seed=seed), name)
+    return _judged(stage.folder / f"{name}-cells.jsonl", rows, asked)
+
+
+def _judged(path: Path, rows: list[dict[str, Any]], asked: dict[str, tuple[str, str, Problem]]) -> str:
+    """One line for each answer with its cell and whether the answer, without its steps, is right."""
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            task, difficulty, problem = asked[row["case_id"]]
+            right = int(answer_of(row) == problem.answer)
+            file.write(
+                json.dumps({"id": row["case_id"], "task": task, "difficulty": difficulty, "right": right}) + "\n"
+            )
+    return str(path)
