@@ -1,8 +1,8 @@
 """Train the lab's tiny model from nothing: `python scripts/train_small_model.py [--steps N] [--seed N] [--out FILE]`.
 
-Text is made by `lab/tiny/tasks.py`; nothing is read. A decoder of four layers is trained by AdamW with gradients written
-out in numpy, on one core. Needs the extra `evals`, and ten to thirty minutes. The digest that it prints belongs into
-`lab/tiny/model.py`.
+Text is made by `lab/tiny/tasks.py`; nothing is read. A decoder of four layers is trained by AdamW, with gradients
+written out in numpy, on one core. Needs the extra `evals`, and ten to thirty minutes. The digest that it prints belongs
+into `lab/tiny/model.py`; another numpy or another processor gives other last digits, and so another digest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+if __name__ == "__main__":
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is loaded
 
 import numpy as np
 
@@ -275,11 +276,8 @@ def train(steps: int, seed: int, say: Any = print) -> tuple[dict[str, Array], Vo
             w[name] -= np.float32(rate) * move.astype(np.float32)
         loss_, right_ = loss_ * 0.98 + loss * 0.02, right_ * 0.98 + right * 0.02
         if step % 100 == 0 or step == steps:
-            seen = 1 - 0.98**step
-            say(
-                f"{step} of {steps}: loss {loss_ / seen:.4f}, right {right_ / seen:.4f}, {time.monotonic() - began:.0f} s",
-                flush=True,
-            )
+            seen, took = 1 - 0.98**step, time.monotonic() - began
+            say(f"{step} of {steps}: loss {loss_ / seen:.4f}, right {right_ / seen:.4f}, {took:.0f} s", flush=True)
     return w, vocabulary
 
 

@@ -1,7 +1,7 @@
-"""S25, on a model that is real and very small: it spells words of six letters backwards, and not words of three.
+"""S25, on a model that is real and very small: it adds and takes away numbers up to twenty, and cannot add one.
 
-The model is the lab's own; short words were hardly ever in its training text. Nobody scripted what it answers. The map
-is of this model and of no other.
+The model is the lab's own; changes by one are in none of its training text. Nobody scripted what it answers. The map is
+of this model and of no other.
 """
 
 from __future__ import annotations
@@ -22,8 +22,14 @@ promise = (
 )
 
 EACH = 60
-CELLS = {("backwards", "easy"): 3, ("backwards", "hard"): 6, ("sums", "easy"): 1, ("sums", "hard"): 4,
-         ("records", "easy"): 2, ("records", "hard"): 4}  # fmt: skip
+CELLS = {
+    ("sums", "easy"): ("ones", 1),
+    ("sums", "hard"): ("sums", 2),
+    ("records", "easy"): ("records", 2),
+    ("records", "hard"): ("records", 4),
+    ("backwards", "easy"): ("backwards", 3),
+    ("backwards", "hard"): ("backwards", 6),
+}
 
 
 def run(stage: Stage) -> Result:
@@ -44,10 +50,10 @@ def run(stage: Stage) -> Result:
     before, after, coverage = (gate[name]["value"] for name in ("errors_before", "errors_after", "coverage"))
     notes.measure(errors_before=round(before, 4), errors_after=round(after, 4), coverage=round(coverage, 4))
     named = [(each["easy"], each["hard"]) for each in pairs]
-    notes.check("short words are the easy cell that fails", (["backwards", "easy"], ["backwards", "hard"]) in named)
+    notes.check("sums by one are the easy cell that fails", (["sums", "easy"], ["sums", "hard"]) in named)
     notes.check("its intervals lie apart", all(p["easy_rate"]["high"] < p["hard_rate"]["low"] for p in pairs))
     states = {tuple(each["cell"]): each["state"] for each in found["cells"]}
-    ends = [states["backwards", difficulty] for difficulty in ("easy", "hard")]
+    ends = [states["sums", difficulty] for difficulty in ("easy", "hard")]
     notes.check("the easy cell fails and the hard one passes", ends == ["failing", "passing"])
     notes.check("answering by the map cuts errors on other problems", gate["errors_after"]["high"] < before)
     notes.check("at a stated cost in coverage", 0 < coverage < 1)
@@ -57,8 +63,8 @@ def run(stage: Stage) -> Result:
 
 def _answers(stage: Stage, base_url: str, name: str, seed: int) -> str:
     asked: dict[str, tuple[str, str, Problem]] = {}
-    for (task, difficulty), size in CELLS.items():
-        for number, each in enumerate(problems(task, (size,), EACH, seed)):
+    for (task, difficulty), (asks, size) in CELLS.items():
+        for number, each in enumerate(problems(asks, (size,), EACH, seed)):
             asked[f"{task}-{difficulty}-{number}"] = task, difficulty, each
     listed = thinking(problem for _, _, problem in asked.values())
     cases = [{**case, "id": key} for key, case in zip(asked, listed, strict=True)]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NAME = "lab-tiny"
 WEIGHTS = Path(__file__).resolve().parents[1] / "data" / "lab-tiny.npz"
-SHA256 = "0"
+SHA256 = "4f7b19a744a88402950d19f76971cdeefde88c6b5795906b3fc7a100dacd7d57"
 CONTEXT = 320
 
 

@@ -1,7 +1,8 @@
 """The made-up tasks of the lab's tiny model: sums told in sentences, fields of a record, words spelled backwards.
 
-A tenth of all problems, chosen by the digest of their text, is held out: the model was not trained on them, and only
-they are asked when it is measured.
+Sums change by 2 to 20; those of the task "ones" change by 1, look easier, and are in no training text. A tenth of all
+problems, chosen by the digest of their text, is held out: the model was not trained on them, and only they are asked
+when it is measured.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from random import Random
 
 import msgspec
 
-TASKS = ("sums", "records", "backwards")
+TASKS = ("sums", "ones", "records", "backwards")
 NAMES = ("Ann", "Bob", "Eva", "Tom", "Mia", "Leo", "Zoe", "Max")
 THINGS = ("pens", "eggs", "cups", "keys", "nuts", "hats")
 FIELDS = ("name", "city", "code", "team", "size", "kind")
@@ -66,21 +67,30 @@ def distinct(task: str, size: int, rng: Random, count: int) -> list[Problem]:
 
 def sums(size: int, rng: Random) -> Problem:
     """A number of things that is changed `size` times and stays between 2 and 60."""
+    return _sum("sums", size, rng, (2, 20))
+
+
+def ones(size: int, rng: Random) -> Problem:
+    """A number of things that is changed by one, `size` times."""
+    return _sum("ones", size, rng, (1, 1))
+
+
+def _sum(task: str, size: int, rng: Random, by: tuple[int, int]) -> Problem:
     total = rng.randint(LEAST, 30)
     said = [f"{rng.choice(NAMES)} has {total} {rng.choice(THINGS)}."]
     steps = []
     for _ in range(size):
-        change = _change(total, rng)
+        change = _change(total, rng, by)
         said.append(f"{'Gets' if change > 0 else 'Loses'} {abs(change)}.")
         steps.append(f"{total}{change:+d}={total + change}")
         total += change
     said.append("How many?")
-    return Problem(task="sums", size=size, text=" ".join(said), answer=str(total), steps=", ".join(steps))
+    return Problem(task=task, size=size, text=" ".join(said), answer=str(total), steps=", ".join(steps))
 
 
-def _change(total: int, rng: Random) -> int:
+def _change(total: int, rng: Random, by: tuple[int, int]) -> int:
     while True:
-        change = rng.choice((-1, 1)) * rng.randint(2, 20)
+        change = rng.choice((-1, 1)) * rng.randint(*by)
         if LEAST <= total + change <= MOST:
             return change
 
@@ -106,4 +116,9 @@ def backwards(size: int, rng: Random) -> Problem:
     )
 
 
-_MAKERS: dict[str, Callable[[int, Random], Problem]] = {"sums": sums, "records": records, "backwards": backwards}
+_MAKERS: dict[str, Callable[[int, Random], Problem]] = {
+    "sums": sums,
+    "ones": ones,
+    "records": records,
+    "backwards": backwards,
+}

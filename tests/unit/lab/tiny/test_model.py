@@ -39,6 +39,26 @@ def test_reading_token_by_token_gives_what_reading_at_once_gives() -> None:
     assert np.allclose(at_once, logits, atol=1e-3)
 
 
+def test_training_reads_as_inference_does_and_two_trainings_with_a_seed_are_the_same() -> None:
+    from scripts.train_small_model import gradients, tokens_of, train
+
+    def quiet(*_: object, **__: object) -> None:
+        """Says nothing."""
+
+    (one, vocabulary), (other, _) = train(2, 7, quiet), train(2, 7, quiet)
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+    model = shipped()
+    tokens, learnt = tokens_of([("user", "Spell plums backwards."), ("assistant", "smulp")], vocabulary)
+    ids, counts = np.array([tokens]), np.array([learnt])
+    loss, _, _ = gradients(model.weights, ids[:, :-1], ids[:, 1:], counts[:, 1:])
+    reading, found = model.start(), []
+    for at, token in enumerate(tokens[:-1]):
+        logits = reading.read([token]).astype(np.float64)
+        if learnt[at + 1]:
+            found.append(np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[tokens[at + 1]])
+    assert loss == pytest.approx(float(np.mean(found)), rel=1e-3)
+
+
 def test_more_than_the_context_is_refused() -> None:
     with pytest.raises(ValueError, match="context"):
         shipped().start().read([5] * (CONTEXT + 1))

@@ -10,6 +10,17 @@ import pytest
 from watchkeeper.lab.tiny.tasks import FIELDS, LEAST, MOST, TASKS, distinct, drawn, held_out
 
 
+def test_a_sum_by_one_is_in_no_training_text() -> None:
+    rng = Random(2)
+    assert {
+        abs(int(step[1]))
+        for _ in range(50)
+        for step in re.findall(r"(Gets|Loses) (\d+)", drawn("ones", 2, rng, held=True).text)
+    } == {1}
+    changes = re.findall(r"(?:Gets|Loses) (\d+)", " ".join(drawn("sums", 4, rng, held=False).text for _ in range(500)))
+    assert set(map(int, changes)) == set(range(2, 21))
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_the_steps_of_a_sum_add_up_to_its_answer(size: int) -> None:
     rng = Random(size)
