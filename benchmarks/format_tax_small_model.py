@@ -44,8 +44,9 @@ def twice(folder: Path, base_url: str, each: int, pairs: int) -> list[dict[str, 
         asked = thinking(problems("sums", SUMS, each, 100 + number) + problems("records", RECORDS, each, 100 + number))
         names = [f"twice-{number}-{side}" for side in "ab"]
         for side, name in enumerate(names):
-            ran(folder, suite(folder, base_url, name, asked, seed=1000 * number + side), name)
-        found.append(told(folder, "eval", "compare", *(str(folder / f"{n}.jsonl") for n in names), expect=(0, 1, 3)))
+            ran(folder, suite(folder, base_url, "twice", asked, seed=1000 * number + side), name)
+        files = [str(folder / f"{name}.jsonl") for name in names]
+        found.append(told(folder, "eval", "compare", *files, expect=(0, 1, 3))["scores"][0]["comparison"])
     return found
 
 

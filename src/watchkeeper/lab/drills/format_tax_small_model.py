@@ -73,8 +73,10 @@ def _twice(stage: Stage, notes: Notes, base_url: str) -> None:
     stage.say("the same form twice")
     asked = thinking(problems("sums", SUMS, EACH, 50))
     for name, seed in (("first", 1), ("second", 2)):
-        ran(stage.folder, suite(stage.folder, base_url, name, asked, seed=seed), name)
+        ran(stage.folder, suite(stage.folder, base_url, "twice", asked, seed=seed), name)
     words = [str(stage.folder / f"{name}.jsonl") for name in ("first", "second")]
-    compared = told(stage.folder, "eval", "compare", *words, expect=(0, 1, 3))
-    notes.measure(twice=compared["difference"], twice_p=compared["p_value"])
+    (score,) = told(stage.folder, "eval", "compare", *words, expect=(0, 1, 3))["scores"]
+    compared = score["comparison"]
+    notes.measure(twice=compared["difference"]["value"], twice_p=compared["p_value"])
+    notes.check("both times every problem was answered", compared["n"] == len(asked))
     notes.check("the same form twice is no difference", compared["verdict"] not in ("better", "worse"))

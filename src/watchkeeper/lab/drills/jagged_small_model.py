@@ -76,9 +76,8 @@ def _judged(path: Path, rows: list[dict[str, Any]], asked: dict[str, tuple[str, 
     """One line for each answer with its cell and whether the answer, without its steps, is right."""
     with path.open("w", encoding="utf-8") as file:
         for row in rows:
-            task, difficulty, problem = asked[row["case_id"]]
+            key = row["case_id"].rpartition("/")[2]
+            task, difficulty, problem = asked[key]
             right = int(answer_of(row) == problem.answer)
-            file.write(
-                json.dumps({"id": row["case_id"], "task": task, "difficulty": difficulty, "right": right}) + "\n"
-            )
+            file.write(json.dumps({"id": key, "task": task, "difficulty": difficulty, "right": right}) + "\n")
     return str(path)

@@ -16,7 +16,7 @@ promise = (
     "its interval."
 )
 
-TASKS, RUNS = 20, 8
+TASKS, RUNS = 15, 6
 
 
 def run(stage: Stage) -> Result:

@@ -25,7 +25,11 @@ MOST_TOP = 20
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """How to write. A `temperature` of 0 takes the likeliest token; without `seed` each reply is drawn anew."""
+    """How to write. A `temperature` of 0 takes the likeliest token.
+
+    The same `seed` and prompt give the same reply, other prompts draws of their own, so that the answers to a suite are
+    independent of each other under one seed. Without a seed each reply is drawn anew.
+    """
 
     temperature: float = 1.0
     seed: int | None = None
@@ -60,7 +64,7 @@ def write(model: Tiny, prompt: Sequence[int], wanted: Wanted, mask: Mask | None 
     """Write a reply to a prompt; raises `ValueError` where the prompt leaves no room."""
     import numpy as np
 
-    rng = np.random.default_rng(wanted.seed)
+    rng = np.random.default_rng(None if wanted.seed is None else [wanted.seed, *prompt])
     reading = model.start()
     logits = reading.read(list(prompt))
     tokens: list[Token] = []
