@@ -62,13 +62,13 @@ def early_sign(masses: Sequence[float], losses: Sequence[float], confidence: flo
     """How much more is lost in the half of the cases from which more was masked than in the other half.
 
     `masses` and `losses` are of the same independent cases. The halves are divided at the median, which counts to the
-    lower one; Welch's t. None where a half has fewer than eight cases. It says that two things go together in these
-    cases, and not that one is the cause.
+    lower one; Welch's t. None where a half has fewer than eight cases, or all cases lost the same. It says that two
+    things go together in these cases, and not that one is the cause: both may come of what is hard in a case.
     """
     middle = sorted(masses)[len(masses) // 2] if masses else 0.0
     more = [loss for mass, loss in zip(masses, losses, strict=True) if mass > middle]
     less = [loss for mass, loss in zip(masses, losses, strict=True) if mass <= middle]
-    if min(len(more), len(less)) < FEWEST:
+    if min(len(more), len(less)) < FEWEST or len({*more, *less}) < 2:
         return None
     return intervals.difference(less, more, confidence=confidence)
 

@@ -129,7 +129,7 @@ def _tell_masks(found: FormatTax, asked: bool) -> None:
         return
     for row in found.rows:
         if row.early_sign is not None:
-            sign = "an early sign" if row.early_sign.low > 0 else "no sign that it goes with the loss"
+            sign = "the two go together" if row.early_sign.low > 0 else "not shown to go together"
             lost = f"{interval(row.early_sign)} more of {found.score} was lost"
             told = f"{row.task}, {row.form}: where more was masked {lost} than in the other half of the cases: {sign}."
             click.echo(plain(told))

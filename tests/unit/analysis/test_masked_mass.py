@@ -114,3 +114,4 @@ def test_too_few_cases_or_the_same_mass_everywhere_give_no_sign() -> None:
     assert early_sign([0.1] * 40, [0.0, 1.0] * 20) is None
     assert early_sign([0.1, 0.9] * 7, [0.0, 1.0] * 7) is None
     assert early_sign([], []) is None
+    assert early_sign([n / 40 for n in range(40)], [0.0] * 40) is None

@@ -290,7 +290,7 @@ def _row(
         latency_s=_average(good, lambda r: r.duration_ns / 1e9) if timed else None,
         usd=_average(good, price),
         failed=side.errors,
-        masked=_mean(masses, side),
+        masked=_bounded(_mean(masses, side)),
         masked_exact=bool(masses) and all(r.masked.exact for r in side.results if r.masked is not None),
         early_sign=_sign(masses, values, free, side) if form != "free" else None,
     )
@@ -309,6 +309,11 @@ def _sign(
         by_cluster([_plain(masses[case]) for case in both], groups),
         by_cluster([_plain(free[case]) - _plain(values[case]) for case in both], groups),
     )
+
+
+def _bounded(mass: Estimate | None) -> Estimate | None:
+    """The interval of a mean probability goes no further than probabilities do."""
+    return mass and msgspec.structs.replace(mass, low=max(0.0, mass.low), high=min(1.0, mass.high))
 
 
 def _plain(values: Sequence[float]) -> float:

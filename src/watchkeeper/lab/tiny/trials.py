@@ -36,7 +36,7 @@ def cases(asked: Iterable[Problem]) -> list[dict[str, Any]]:
             "id": f"{each.task}-{each.size}-{number}",
             "input": each.text,
             "expected": each.answer,
-            "attributes": {"task": each.task, "size": each.size},
+            "attributes": {"task": each.task, "size": each.size, "cell": f"{each.task} of size {each.size}"},
         }
         for number, each in enumerate(asked)
     ]
