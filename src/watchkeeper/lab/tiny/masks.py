@@ -61,15 +61,16 @@ def grammar_of(response_format: Any) -> str | None:
     if kind == "text":
         return None
     if kind == "json_object":
-        return _grammar(json.dumps({"type": "object"}))
+        return cached_grammar(json.dumps({"type": "object"}))
     described = response_format.get("json_schema")
     if kind != "json_schema" or not isinstance(described, Mapping) or not isinstance(described.get("schema"), Mapping):
         raise ValueError("its `type` must be text, json_object, or json_schema with `json_schema.schema`")
-    return _grammar(json.dumps(described["schema"]))
+    return cached_grammar(json.dumps(described["schema"]))
 
 
 @cache
-def _grammar(schema: str) -> str:
+def cached_grammar(schema: str) -> str:
+    """The grammar of a JSON schema; raises as `grammar_of` does."""
     try:
         import llguidance
     except ModuleNotFoundError as error:

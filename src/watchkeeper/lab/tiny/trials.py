@@ -9,10 +9,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from watchkeeper.engines.experiments.formats import TOLD
+from watchkeeper.engines.experiments.formats import TOLD, Form, answer_in, parameters_of
 from watchkeeper.lab.suites import told, write_suite
 from watchkeeper.lab.tiny.model import NAME
 from watchkeeper.lab.tiny.tasks import Problem, distinct
+
+__all__ = ["Form", "answer_of", "cases", "missing", "problems", "ran", "suite", "thinking"]
 
 NEEDS = ("numpy", "llguidance")
 
@@ -42,22 +44,25 @@ def cases(asked: Iterable[Problem]) -> list[dict[str, Any]]:
     ]
 
 
-def thinking(asked: Iterable[Problem]) -> list[dict[str, Any]]:
-    """Cases that ask to think first and expect the whole text: the steps and the answer."""
+def thinking(asked: Iterable[Problem], form: Form = "free") -> list[dict[str, Any]]:
+    """Cases that ask to think first and expect the whole text, the steps and the answer; or another form."""
     listed = list(asked)
     return [
         {
             **{name: value for name, value in case.items() if name != "input"},
-            "messages": [{"role": "system", "content": TOLD["free"]}, {"role": "user", "content": each.text}],
+            "messages": [{"role": "system", "content": TOLD[form]}, {"role": "user", "content": each.text}],
             "expected": each.written,
         }
         for case, each in zip(cases(listed), listed, strict=True)
     ]
 
 
-def suite(folder: Path, base_url: str, name: str, asked: Sequence[dict[str, Any]], **parameters: Any) -> str:
+def suite(
+    folder: Path, base_url: str, name: str, asked: Sequence[dict[str, Any]], form: Form = "free", **parameters: Any
+) -> str:
     """Write a suite that asks the tiny model; `parameters` go with each request. Returns its path."""
-    target = {"base_url": base_url, "model": NAME, "parameters": {"temperature": 1, **parameters}}
+    given = {"temperature": 1, **parameters_of(form), **parameters}
+    target = {"base_url": base_url, "model": NAME, "parameters": given}
     return str(write_suite(folder, base_url, asked, name=name, target=target, margin=0.1))
 
 
@@ -68,6 +73,6 @@ def ran(folder: Path, path: str, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
 
 
-def answer_of(row: dict[str, Any]) -> str:
-    """The answer in a free reply."""
-    return str(row["output"] or "").rpartition("Answer: ")[2]
+def answer_of(row: dict[str, Any], form: Form = "free") -> str | None:
+    """The answer in a reply, None where it does not keep its form."""
+    return answer_in(form, row["output"])

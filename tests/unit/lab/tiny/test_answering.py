@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,8 @@ from watchkeeper.adapters.models.openai_http import OpenAIHttp
 from watchkeeper.engines.experiments.formats import TOLD, parameters_of
 from watchkeeper.lab.provider import LabConfig
 from watchkeeper.lab.serving import LabServer
+from watchkeeper.lab.tiny import masks
+from watchkeeper.lab.tiny.model import SHA256, WEIGHTS, TinyError, loaded
 
 pytestmark = pytest.mark.anyio
 
@@ -106,6 +109,18 @@ def test_what_cannot_be_obeyed_is_refused_by_its_name(client: openai.OpenAI, fie
     with pytest.raises(openai.BadRequestError) as caught:
         say(client, extra_body={field: value, **({"logprobs": True} if value == 21 else {})})
     assert caught.value.param == field
+
+
+def test_without_its_extras_it_says_which_to_install(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks.cached_grammar.cache_clear()
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    with pytest.raises(openai.InternalServerError, match=r"watchkeeper\[guide\]") as caught:
+        say(client, "strict")
+    assert caught.value.status_code == 503
+    assert say(client).choices[0].message.content.endswith("Answer: 7")
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(TinyError, match=r"watchkeeper\[evals\]"):
+        loaded(WEIGHTS, SHA256)
 
 
 def test_a_prompt_without_room_is_refused(client: openai.OpenAI) -> None:
