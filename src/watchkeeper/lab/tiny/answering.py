@@ -23,18 +23,17 @@ def tiny_reply(request: ChatRequest) -> Reply:
     wanted, told = _wanted(request), request.body.get("logprobs") is True
     try:
         model = shipped()
+        prompt = model.vocabulary.prompt(request.messages)
+        if len(prompt) >= CONTEXT:
+            text = f"The prompt has {len(prompt)} tokens; the tiny model takes fewer than {CONTEXT}. Send less."
+            raise LabError(400, "context_length_exceeded", text, param="messages")
         grammar = grammar_of(request.body.get("response_format"))
-        mask = None if grammar is None else Mask(grammar, model.vocabulary)
+        said = write(model, prompt, wanted, None if grammar is None else Mask(grammar, model.vocabulary))
     except TinyError as error:
         raise LabError(503, "lab_tiny_unavailable", str(error), kind="server_error") from error
     except ValueError as error:
-        text = f"The field 'response_format' cannot be kept: {error}."
+        text = f"The field 'response_format' cannot be kept by this model: {error}."
         raise LabError(400, "invalid_value", text, param="response_format") from error
-    prompt = model.vocabulary.prompt(request.messages)
-    if len(prompt) >= CONTEXT:
-        text = f"The prompt has {len(prompt)} tokens; the tiny model takes fewer than {CONTEXT}. Send less."
-        raise LabError(400, "context_length_exceeded", text, param="messages")
-    said = write(model, prompt, wanted, mask)
     return Reply(
         content=said.text,
         cut_short=said.finish == "length",
@@ -50,16 +49,16 @@ def _wanted(request: ChatRequest) -> Wanted:
     top = field(body, "top_logprobs", int) or 0
     if not 0 <= top <= MOST_TOP or (top and body.get("logprobs") is not True):
         raise wrong("top_logprobs", f"0 to {MOST_TOP}, and needs `logprobs` to be true")
-    stop = body.get("stop") or ()
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
-    if not all(isinstance(each, str) and each for each in stops):
+    stop = body.get("stop") or []
+    stops = [stop] if isinstance(stop, str) else stop
+    if not isinstance(stops, list) or not all(isinstance(each, str) and each for each in stops):
         raise wrong("stop", "a text, or an array of texts")
     seed = field(body, "seed", int)
     return Wanted(
         temperature=1.0 if temperature is None else temperature,
         seed=None if seed is None else seed % 2**63,
         max_tokens=request.max_tokens,
-        stop=stops,
+        stop=tuple(stops),
         top=top,
     )
 

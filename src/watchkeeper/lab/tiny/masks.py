@@ -45,7 +45,7 @@ class Mask:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise ValueError(f"the format cannot be kept: {self._matcher.get_error()}")
+            raise ValueError(str(self._matcher.get_error()).partition("\n")[0])
 
 
 def grammar_of(response_format: Any) -> str | None:

@@ -101,6 +101,13 @@ def test_seed_stop_and_limit_are_obeyed(client: openai.OpenAI) -> None:
         ("top_logprobs", 3),
         ("top_logprobs", 21),
         ("stop", [""]),
+        ("stop", 5),
+        ("response_format", "json"),
+        ("response_format", {"type": "json_schema", "json_schema": {"schema": {"enum": ["é"]}}}),
+        (
+            "response_format",
+            {"type": "json_schema", "json_schema": {"schema": {"type": "object", "$ref": "#/nowhere"}}},
+        ),
         ("response_format", {"type": "xml"}),
         ("seed", "one"),
     ],
