@@ -127,6 +127,7 @@ EXPECTED = {
     "watchkeeper eval prompt gate prompt.txt short.txt --suite returns.py": "passed",
     "watchkeeper eval migrate desk.py --to-prompt new.txt --slice language --html migration.html": "passed",
     "watchkeeper eval formats tasks.py --task task": "^extraction: json",
+    "watchkeeper eval formats tasks.py --task task --masked": "^Masked: not measured.*the replies carried none",
     "watchkeeper verify": "holds",
     "watchkeeper rebuild": "Rebuilt the index",
     "watchkeeper ask outcomes since=1h width=1h": "good",

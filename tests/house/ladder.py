@@ -35,6 +35,7 @@ HEAVY = (
     "genai_prices",
     "google.protobuf",
     "jinja2",
+    "llguidance",
     "numpy",
     "openai",
     "opentelemetry.sdk",

@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Literal, NamedTuple
 
-from watchkeeper.analysis.intervals import Spread, spread
+from watchkeeper.analysis.intervals import Spread, apart, spread
 from watchkeeper.analysis.quantiles import t_quantile
 from watchkeeper.analysis.sequential import start
 from watchkeeper.records.estimate import Estimate
@@ -78,8 +78,8 @@ def moved(
         ]
     )
     before, after = ([each.value for each in half] for half in (live[:live_baseline], live[live_baseline:]))
-    system_spread = _apart(spread(before), spread(after))
-    cause = _cause(ruler >= 2 / part, system >= 2 / part, _apart(ruler_spread, system_spread), alpha)
+    system_spread = apart(spread(before), spread(after))
+    cause = _cause(ruler >= 2 / part, system >= 2 / part, apart(ruler_spread, system_spread), alpha)
     return Moved(cause, ruler, system, _shift(ruler_spread, alpha), _shift(system_spread, alpha), 2 / part)
 
 
@@ -140,15 +140,6 @@ def _odds(rounds: _Rounds, null: float) -> float:
             log = watch.evidence(null if above else -null, above=above)
             stakes[above] += math.exp(min(log, 600.0)) / (place * (place + 1))
     return max(stakes.values())
-
-
-def _apart(before: Spread, after: Spread) -> Spread:
-    """The difference after - before of two independent means, with Welch's degrees of freedom."""
-    a, b = before.standard_error**2, after.standard_error**2
-    if not math.isfinite(a + b):
-        return Spread(after.value - before.value, math.inf, 0.0, 0)
-    df = (a + b) ** 2 / (a * a / before.df + b * b / after.df) if a + b > 0 else before.df + after.df
-    return Spread(after.value - before.value, math.sqrt(a + b), df, before.clusters + after.clusters)
 
 
 def _shift(found: Spread, alpha: float) -> Estimate:

@@ -123,6 +123,26 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(value, math.sqrt(squares / (n - 1) / n), n - 1, n)
 
 
+def apart(before: Spread, after: Spread) -> Spread:
+    """The difference after - before of two independent means, with Welch's degrees of freedom."""
+    a, b = before.standard_error**2, after.standard_error**2
+    if not math.isfinite(a + b):
+        return Spread(after.value - before.value, math.inf, 0.0, 0)
+    df = (a + b) ** 2 / (a * a / before.df + b * b / after.df) if a + b > 0 else before.df + after.df
+    return Spread(after.value - before.value, math.sqrt(a + b), df, before.clusters + after.clusters)
+
+
+def difference(before: Sequence[float], after: Sequence[float], *, confidence: float = 0.95) -> Estimate:
+    """The difference of the means of two independent samples, after - before, with Welch's t interval.
+
+    Limits: those of `mean`.
+    """
+    _require_confidence(confidence)
+    found = apart(spread(before), spread(after))
+    n = len(before) + len(after)
+    return _t_estimate(found.value, found.standard_error, found.df, n, "Welch t", confidence, "")
+
+
 def cluster_spread(values: Sequence[float], clusters: Sequence[Hashable]) -> Spread:
     """Standard error and degrees of freedom of a mean of clustered values.
 

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     "--task", metavar="ATTR", help="An attribute of the cases that names their task; each has its own advice."
 )
 @click.option("--repeats", type=click.IntRange(1, 100), help="Answers to each case and form [the suite's].")
+@click.option(
+    "--masked",
+    is_flag=True,
+    help="Ask for log-probabilities too, and tell what each form's mask took away. Some endpoints refuse that.",
+)
 @SCORE
 @MARGIN
 @asking_options
@@ -32,6 +37,7 @@ def formats(
     suite: Path,
     task: str | None,
     repeats: int | None,
+    masked: bool,
     data: str | None,
     config: Path | None,
     as_json: bool,
@@ -59,7 +65,7 @@ def formats(
         from watchkeeper.engines.experiments.migration import slices_of
 
         score, tasks = score_of(bench.plan, chosen["score"]), slices_of(bench.plan.cases, task)
-        answers = await ask_forms(bench, repeats or loaded.suite.repeats)
+        answers = await ask_forms(bench, repeats or loaded.suite.repeats, masked)
         return format_tax(answers, tasks, score, margin, result_price(settings), not bench.kept)
 
     found = on_bench(loaded, settings, chosen, work)
@@ -77,6 +83,7 @@ def formats(
             "against free text",
             "verdict",
             "valid",
+            "masked",
             "tokens out",
             "latency s",
             "$",
@@ -84,6 +91,7 @@ def formats(
         print_table(names, rows, "No case was answered.")
         for each in found.advice:
             click.echo(plain(f"{each.task}: {each.form or 'not resolved'}. {each.sentence}"))
+        _tell_masks(found, masked)
         failed = sum(row.failed for row in found.rows)
         if failed:
             click.echo(f"{failed} calls failed and have no score; their cases are left out where they did.")
@@ -100,7 +108,29 @@ def _cells(row: Tax) -> tuple[Any, ...]:
         None if row.effect is None else interval(row.effect),
         row.verdict,
         f"{row.valid.value:.1%} ({row.valid.low:.1%} to {row.valid.high:.1%})",
+        _masked(row),
         row.output_tokens,
         row.latency_s,
         row.usd,
     )
+
+
+def _masked(row: Tax) -> str | None:
+    if row.masked is None:
+        return None
+    least = "" if row.masked_exact else "at least "
+    return f"{least}{row.masked.value:.1%} ({row.masked.low:.1%} to {row.masked.high:.1%})"
+
+
+def _tell_masks(found: FormatTax, asked: bool) -> None:
+    """What the masks took, and whether more was lost where they took more."""
+    if not any(row.masked for row in found.rows):
+        why = "the replies carried none that tell it" if asked else "they are asked for with --masked"
+        click.echo(f"Masked: not measured. It needs log-probabilities, and {why}.")
+        return
+    for row in found.rows:
+        if row.early_sign is not None:
+            sign = "the two go together" if row.early_sign.low > 0 else "not shown to go together"
+            lost = f"{interval(row.early_sign)} more of {found.score} was lost"
+            told = f"{row.task}, {row.form}: where more was masked {lost} than in the other half of the cases: {sign}."
+            click.echo(plain(told))

@@ -26,7 +26,8 @@ def lab() -> None:
 def serve(listen: str, script: Path | None, recordings: Path | None) -> None:
     """Serve an OpenAI-compatible endpoint that replays recordings and answers from a script, until Ctrl-C.
 
-    A request that neither knows is a 404. The header x-lab-fault plants faults, for example error:429, cut:3 or hang.
+    A request that neither knows is a 404. The model lab-tiny is real, very small, and answers by itself. The header
+    x-lab-fault plants faults, for example error:429, cut:3 or hang.
     """
     from watchkeeper.lab.provider import LabConfig
     from watchkeeper.lab.runs import RecordingError, load_runs
@@ -45,7 +46,7 @@ def serve(listen: str, script: Path | None, recordings: Path | None) -> None:
         raise Failure(f"{error.filename} cannot be read: {error.strerror}. Name a file that you may read.") from error
     click.echo(
         f"The lab answers at http://{listen}/v1 with {len(runs)} recorded runs and {len(rules)} script rules. "
-        f"It is not a model. Its invented prices: http://{listen}/lab/price-table"
+        f"It is not a model, but for lab-tiny, a very small one. Its invented prices: http://{listen}/lab/price-table"
     )
     try:
         serve_lab(LabConfig(recordings=tuple(runs), rules=rules), host.strip("[]"), int(port))

@@ -68,9 +68,14 @@ def forget_answers(data: Path) -> int:
 
 
 def cache_of(data: Path) -> SQLiteAnswers:
-    """The kept answers of a data directory; raises `StoreError` when they cannot be used."""
-    from watchkeeper.adapters.store.sqlite_answers import SQLiteAnswers
+    """The kept answers of a data directory, which is made where it is missing.
 
+    Raises `StoreError` when they cannot be used, and `HomeError` when the directory cannot.
+    """
+    from watchkeeper.adapters.store.sqlite_answers import SQLiteAnswers
+    from watchkeeper.engines.recorder.home import Home
+
+    Home(data)
     return SQLiteAnswers(data / ANSWERS)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from watchkeeper.analysis.masked_mass import Masked
 from watchkeeper.queries.select import Rows, Select, Table
 from watchkeeper.records.body import Address, Body
 from watchkeeper.records.checkpoint import Checkpoint
@@ -183,7 +184,8 @@ class Completion(Record):
 
     `error` says why there is none. `retriable` is whether the same request may go well another time, `retry_after_s`
     when the provider says to try. `status` is the HTTP status, where there was one. `composition` is what a gateway
-    says has answered: the digest of a manifest.
+    says has answered: the digest of a manifest. `masked` is the probability that the mask of an output format took
+    away, where log-probabilities came with the answer.
     """
 
     output: str | None
@@ -198,6 +200,7 @@ class Completion(Record):
     retriable: bool = False
     retry_after_s: float | None = None
     composition: str | None = None
+    masked: Masked | None = None
 
 
 class AnswerCache(Protocol):

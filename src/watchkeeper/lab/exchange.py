@@ -17,7 +17,7 @@ CLOSE = "watchkeeper.lab.close"
 """Name of the ASGI extension through which the lab's server lets the app close a connection."""
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-LAB_HEADER = (b"x-watchkeeper-lab", b"not-a-model")
+LAB_HEADER = "x-watchkeeper-lab"
 
 
 class Exchange:
@@ -110,8 +110,8 @@ class Exchange:
             await asyncio.sleep(delay_s)
 
     async def _start(self, status: int, content_type: str, headers: Mapping[str, str]) -> None:
-        sent = [(b"content-type", content_type.encode()), LAB_HEADER]
-        sent.extend((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items())
+        whole = {"content-type": content_type, LAB_HEADER: "not-a-model", **headers}
+        sent = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in whole.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": sent})
 
     async def _gone(self) -> None:

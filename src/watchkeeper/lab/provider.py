@@ -14,7 +14,11 @@ Azure's paths (/openai/deployments/NAME/chat/completions?api-version=...) lead t
 Recordings are asked first, then the script; a request that neither knows is a 404 with code
 `lab_unknown_request`. What it does on purpose to break things is in `watchkeeper.lab.faults`.
 
-Limits: one choice a reply (`n` of 1), no sampling, no tools of its own; `temperature`,
+One of its models is real, and very small: `lab-tiny` (`watchkeeper.lab.tiny`), which needs the extras `evals` and,
+for a `response_format`, `guide`. It obeys sampling, formats and `logprobs` in chat completions, and is asked before
+recordings and script.
+
+Limits: one choice a reply (`n` of 1), and but for `lab-tiny` no sampling and no tools of its own; `temperature`,
 `stop`, `response_format` and unknown fields are accepted and change nothing. `max_tokens` is obeyed in lab
 tokens for text.
 """
@@ -32,7 +36,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from watchkeeper.lab.exchange import Exchange
+from watchkeeper.lab.exchange import LAB_HEADER, Exchange
 from watchkeeper.lab.faults import FaultError, Faults, PlannedFault, parse_faults
 from watchkeeper.lab.messages import MessagesSpeech
 from watchkeeper.lab.prices import LAB_MODELS, price_table
@@ -53,6 +57,8 @@ from watchkeeper.lab.shapes import (
     wordier,
 )
 from watchkeeper.lab.speech import Answer, ChatRequest, ChatSpeech, Speech, embeddings
+from watchkeeper.lab.tiny.answering import tiny_reply
+from watchkeeper.lab.tiny.model import NAME as TINY
 from watchkeeper.lab.tokenizers import Meter
 
 if TYPE_CHECKING:
@@ -89,7 +95,7 @@ class LabConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, kw_only=True):
-    """What the lab remembers of a call. `answered_by` is recording, script, or None for no reply.
+    """What the lab remembers of a call. `answered_by` is recording, script, model, or None for no reply.
 
     `outcome` is served, error, cut, closed, hung, or client_left. `header_names` are the request's header
     names without their values; `body_sha256` is the digest of the bytes that arrived.
@@ -137,7 +143,7 @@ class LabApp:
         self._seen_by_plan: Counter[int] = Counter()
         self._numbers = itertools.count()
         self._chats, self._responses, self._messages = ChatSpeech(), ResponsesSpeech(), MessagesSpeech()
-        self._models = tuple(dict.fromkeys((*config.models, *self._recordings.models)))
+        self._models = tuple(dict.fromkeys((*config.models, TINY, *self._recordings.models)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -257,8 +263,10 @@ class LabApp:
         if self._config.only_listed_models and model not in self._models:
             raise LabError(404, "model_not_found", f"The lab does not serve the model {model!r}.", param="model")
         call.served_model = model
-        reply = limited(wordier(self._find(request, model, call), faults.verbose or 1), request.max_tokens)
-        usage = self._usage(request, reply)
+        reply = self._find(request, model, call)
+        if reply.usage is None:
+            reply = limited(wordier(reply, faults.verbose or 1), request.max_tokens)
+        usage = reply.usage or self._usage(request, reply)
         call.prompt_tokens, call.completion_tokens = usage.prompt_tokens, usage.completion_tokens
         envelope = Envelope(id=f"chatcmpl-lab-{call.number}", created_s=int(self._now_s()), model=model)
         return Answer(
@@ -269,6 +277,9 @@ class LabApp:
         )
 
     def _find(self, request: ChatRequest, model: str, call: Call) -> Reply:
+        if model == TINY:
+            call.answered_by, call.answer_name = "model", TINY
+            return tiny_reply(request)
         recorded = self._recordings.find(request.messages, run=request.run, model=model)
         if recorded is not None:
             call.answered_by, call.answer_name = "recording", recorded.run
@@ -309,7 +320,7 @@ class LabApp:
             return
         data = msgspec.json.encode(body)
         call.outcome = "served"
-        headers = {"x-request-id": answer.envelope.id}
+        headers = _headers(answer, call)
         await exchange.send_bytes(200, data[: len(data) // 2] if faults.malformed else data, headers)
 
     async def _send_streamed(
@@ -321,7 +332,7 @@ class LabApp:
         call: Call,
     ) -> None:
         call.outcome = "served" if faults.cut is None else "cut"
-        headers = {"x-request-id": answer.envelope.id}
+        headers = _headers(answer, call)
         call.chunks_sent = await exchange.send_stream(parts, headers, cut=faults.cut, stall=faults.stall)
         if not exchange.closed:
             call.outcome = "served"
@@ -358,6 +369,11 @@ class LabApp:
         if key is not None and exchange.headers.get("authorization") != f"Bearer {key}" and key not in shown:
             text = "The lab does not accept this API key. Send the key that its config names."
             raise LabError(401, "invalid_api_key", text)
+
+
+def _headers(answer: Answer, call: Call) -> dict[str, str]:
+    real = {LAB_HEADER: "tiny-model"} if call.answered_by == "model" else {}
+    return {"x-request-id": answer.envelope.id, **real}
 
 
 def planted_error(status: int, retry_after_s: float | None) -> LabError:

@@ -26,20 +26,6 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     arguments: str
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What the lab will say: text, tool calls, or both. `cut_short` is set where a token limit ended it."""
-
-    content: str | None = None
-    tool_calls: tuple[ToolCall, ...] = ()
-    cut_short: bool = False
-
-    @property
-    def finish_reason(self) -> str:
-        if self.cut_short:
-            return "length"
-        return "tool_calls" if self.tool_calls else "stop"
-
-
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Lab tokens of one call. Prompt includes cached, completion includes reasoning; None: not reported."""
 
@@ -59,6 +45,34 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         if self.reasoning_tokens is not None:
             usage["completion_tokens_details"] = {"reasoning_tokens": self.reasoning_tokens}
         return usage
+
+
+class Drawn(msgspec.Struct, frozen=True, kw_only=True):
+    """A token of a model's reply: its text, and what `logprobs.content` is to say of it."""
+
+    text: str
+    said: Json
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What the lab will say: text, tool calls, or both. `cut_short` is set where a token limit ended it.
+
+    `usage` is set where a model counted by itself. `drawn` are its tokens, where log-probabilities were asked for, and
+    `masked_mass` the probability that masks took away.
+    """
+
+    content: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    cut_short: bool = False
+    usage: Usage | None = None
+    drawn: tuple[Drawn, ...] | None = None
+    masked_mass: float | None = None
+
+    @property
+    def finish_reason(self) -> str:
+        if self.cut_short:
+            return "length"
+        return "tool_calls" if self.tool_calls else "stop"
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,9 +208,16 @@ def completion(envelope: Envelope, reply: Reply, usage: Usage | None) -> Json:
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in reply.tool_calls
         ]
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reply.finish_reason}
+    told = None if reply.drawn is None else logprobs(reply.drawn, reply.masked_mass)
+    choice = {"index": 0, "message": message, "logprobs": told, "finish_reason": reply.finish_reason}
     body = envelope.head("chat.completion") | {"choices": [choice]}
     return body if usage is None else body | {"usage": usage.body()}
+
+
+def logprobs(drawn: Sequence[Drawn], masked_mass: float | None = None) -> Json:
+    """Log-probabilities as OpenAI words them, and `masked_mass`, which is the lab's own word for the whole reply."""
+    told: Json = {"content": [each.said for each in drawn], "refusal": None}
+    return told if masked_mass is None else told | {"masked_mass": masked_mass}
 
 
 def deltas(reply: Reply, chunk_tokens: int) -> Iterator[tuple[Json, int]]:
@@ -222,15 +243,21 @@ def chunks(
     head = envelope.head("chat.completion.chunk")
     if include_usage:
         head["usage"] = None
-    for delta, tokens in deltas(reply, chunk_tokens):
-        yield head | {"choices": [_choice(delta, None)]}, tokens
-    yield head | {"choices": [_choice({}, reply.finish_reason)]}, 0
+    if reply.drawn is None:
+        for delta, tokens in deltas(reply, chunk_tokens):
+            yield head | {"choices": [_choice(delta, None)]}, tokens
+    else:
+        yield head | {"choices": [_choice({"role": "assistant", "content": ""}, None)]}, 0
+        for each in reply.drawn:
+            yield head | {"choices": [_choice({"content": each.text}, None, logprobs([each]))]}, 1
+    last = None if reply.drawn is None else logprobs((), reply.masked_mass)
+    yield head | {"choices": [_choice({}, reply.finish_reason, last)]}, 0
     if include_usage and usage is not None:
         yield head | {"choices": [], "usage": usage.body()}, 0
 
 
-def _choice(delta: Json, finish_reason: str | None) -> Json:
-    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+def _choice(delta: Json, finish_reason: str | None, told: Json | None = None) -> Json:
+    return {"index": 0, "delta": delta, "logprobs": told, "finish_reason": finish_reason}
 
 
 def pieces(text: str, chunk_tokens: int) -> Iterator[str]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from click.testing import CliRunner, Result
 
@@ -13,6 +14,7 @@ from watchkeeper.cli import main
 from watchkeeper.lab.provider import LabConfig
 from watchkeeper.lab.script import Rule, When
 from watchkeeper.lab.serving import LabServer
+from watchkeeper.lab.tiny import trials
 
 
 def wk(folder: Path, *words: str) -> Result:
@@ -76,3 +78,31 @@ def test_a_target_that_never_answers_is_not_resolved(tmp_path: Path) -> None:
         done = wk(tmp_path, suite(tmp_path, lab.base_url, 5), "--retries", "0")
     assert done.exit_code == 3
     assert "25 calls failed" in done.stdout
+
+
+def test_without_log_probabilities_what_masks_took_is_not_measured(tmp_path: Path) -> None:
+    with LabServer(LabConfig(rules=RULES)) as lab:
+        path = suite(tmp_path, lab.base_url, 4)
+        assert "they are asked for with --masked" in wk(tmp_path, path).stdout
+        assert "the replies carried none" in wk(tmp_path, path, "--masked").stdout
+
+
+def test_on_a_real_small_model_what_masks_took_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("llguidance")
+    with LabServer(LabConfig()) as lab:
+        path = trials.suite(
+            tmp_path, lab.base_url, "small", trials.cases(trials.problems("sums", (1, 3), 12, 1)), seed=1
+        )
+        done = wk(tmp_path, path, "--masked")
+    assert done.exit_code in (0, 3)
+    assert "not measured" not in done.stdout
+    assert ", strict: where more was masked " in done.stdout
+
+
+def test_the_data_directory_is_whole_from_its_first_kept_answer(tmp_path: Path) -> None:
+    """Answers were once kept in a directory that no other command then took for one of ours."""
+    with LabServer(LabConfig(rules=RULES)) as lab:
+        path = suite(tmp_path, lab.base_url, 4)
+        wk(tmp_path, path)
+        done = CliRunner().invoke(main, ["eval", "run", path, "--data", str(tmp_path / "data")], catch_exceptions=False)
+    assert done.exit_code == 0, done.output

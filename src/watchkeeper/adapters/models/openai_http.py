@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from watchkeeper.adapters.models.posting import Posted, Posting, refused, text_or_none, tokens, unreadable
+from watchkeeper.analysis.masked_mass import masked_mass
 from watchkeeper.kinds.ports import Carrier, Completion
 
 
@@ -39,10 +40,10 @@ class OpenAIHttp(Posting):
         posted = await self.post(
             self._url, "/chat/completions", {**parameters, "messages": msgspec.Raw(messages.encode())}
         )
-        return posted if isinstance(posted, Completion) else _read(posted)
+        return posted if isinstance(posted, Completion) else _read(posted, parameters)
 
 
-def _read(posted: Posted) -> Completion:
+def _read(posted: Posted, parameters: Mapping[str, object]) -> Completion:
     if posted.status >= 300:
         return refused(posted)
     reply = posted.reply
@@ -67,6 +68,7 @@ def _read(posted: Posted) -> Completion:
         duration_ns=time.perf_counter_ns() - posted.started,
         status=posted.status,
         composition=posted.composition,
+        masked=masked_mass(choice.get("logprobs"), parameters.get("response_format")),
     )
 
 

@@ -11,10 +11,14 @@ recommended for a task if it is shown to be non-inferior there, the one with the
 Otherwise the task's recommendation is free text where every form is shown to be worse, and else "not resolved".
 Nothing is said of one task from another.
 
+Where log-probabilities are asked for, each reply also tells what its form's mask took away before a token was drawn
+(`analysis/masked_mass.py`): a form under which the model wanted to say something else shows it early, also where the
+cases are too few to show a cost. Whether the cases from which more was masked lost more is told beside it. No verdict
+and no recommendation rests on either.
+
 Limits: whether a format costs accuracy is disputed, and differs by model, prompt and task; that is why it is measured.
-What a grammar takes away before sampling is not seen, for log-probabilities are not asked for. A prompt that dictates
-another output ("answer with the number alone") disagrees with a form: leave that to the forms. Forms need an interface
-with `response_format`.
+A prompt that dictates another output ("answer with the number alone") disagrees with a form: leave that to the forms.
+Forms need an interface with `response_format`.
 """
 
 from __future__ import annotations
@@ -27,7 +31,9 @@ from typing import Any, Literal
 import msgspec
 
 from watchkeeper.analysis import intervals
+from watchkeeper.analysis.masked_mass import early_sign
 from watchkeeper.analysis.paired import Comparison
+from watchkeeper.analysis.two_samples import by_cluster
 from watchkeeper.engines.experiments.arms import Answers, Bench, against, together
 from watchkeeper.engines.experiments.results import Result
 from watchkeeper.engines.experiments.runner import Judge
@@ -46,7 +52,8 @@ Price = Callable[[Result], float | None]
 _ALPHA = 0.05
 _MARKED = re.compile(r"(?:^|\n)[ \t]*[*_]*Answer:?[*_]*:?[ \t]*(.+?)[ \t]*(?=\n|\Z)", re.IGNORECASE)
 _TEXT = {"type": "string"}
-_TOLD: dict[Form, str] = {
+_LOGPROBS = {"logprobs": True, "top_logprobs": 5}
+TOLD: dict[Form, str] = {
     "free": "Think as long as you need. End with a line of its own: Answer: and the answer.",
     "json": 'Reply with a JSON object with one key, "answer", whose value is the answer as a string.',
     "strict": 'Reply with a JSON object with one key, "answer", whose value is the answer as a string.',
@@ -56,7 +63,7 @@ _TOLD: dict[Form, str] = {
         "as a string."
     ),
 }
-_SECOND = 'Put the answer of this text into a JSON object with one key, "answer", and that answer as a string.'
+SECOND = 'Put the answer of this text into a JSON object with one key, "answer", and that answer as a string.'
 
 
 class Tax(Record):
@@ -64,6 +71,10 @@ class Tax(Record):
 
     `effect` is this form's score minus that of free text over the same cases (None for free text itself), `verdict`
     what may be said of it. Tokens, latency and cost are means over answers, None where unknown.
+
+    `masked` is the mean probability that the form's mask took from a reply (None: not measured), over `masked.n` cases;
+    where not all of it is `masked_exact` it is at least so much. `early_sign` is how much more accuracy was lost
+    against free text in the half of the cases from which more was masked than in the other half.
     """
 
     task: str
@@ -80,6 +91,9 @@ class Tax(Record):
     latency_s: float | None
     usd: float | None
     failed: int
+    masked: Estimate | None = None
+    masked_exact: bool = False
+    early_sign: Estimate | None = None
 
 
 class Advice(Record):
@@ -132,12 +146,13 @@ class TwoPass:
         first = await self._pass(messages, parameters, draw)
         if first.error is not None:
             return first
-        talk = [{"role": "system", "content": _SECOND}, {"role": "user", "content": first.output or ""}]
+        talk = [{"role": "system", "content": SECOND}, {"role": "user", "content": first.output or ""}]
         second = await self._pass(json.dumps(talk), {**parameters, **parameters_of("strict")}, draw)
         return msgspec.structs.replace(
             second,
             input_tokens=_sum(first.input_tokens, second.input_tokens),
             output_tokens=_sum(first.output_tokens, second.output_tokens),
+            masked=second.masked,
             duration_ns=first.duration_ns + second.duration_ns,
         )
 
@@ -147,15 +162,16 @@ class TwoPass:
         return await self._ask.complete(messages, parameters)  # type: ignore[no-any-return]
 
 
-async def ask_forms(bench: Bench, repeats: int) -> dict[Form, Answers]:
-    """Ask all cases in every form, all forms at the same time."""
+async def ask_forms(bench: Bench, repeats: int, masked: bool = False) -> dict[Form, Answers]:
+    """Ask all cases in every form, all forms at the same time; with `masked` also for log-probabilities."""
     plan = bench.plan
     width = max(1, plan.concurrency // len(FORMS))
-    bench.plan = msgspec.structs.replace(plan, repeats=repeats, concurrency=width)
+    given = {**plan.parameters, **(_LOGPROBS if masked else {})}
+    bench.plan = plan = msgspec.structs.replace(plan, repeats=repeats, concurrency=width, parameters=given)
     arms = [
         bench(
             form,
-            instructed(_TOLD[form]),
+            instructed(TOLD[form]),
             parameters={**plan.parameters, **({} if form == "two pass" else parameters_of(form))},
             ask=TwoPass(bench.ask) if form == "two pass" else None,
             judges=tuple(_extracting(judge, form) for judge in plan.judges),
@@ -257,6 +273,7 @@ def _row(
     if form != "free" and values.keys() & free.keys():
         found = against(free, values, side.clusters, margin, 1 - _ALPHA / (len(FORMS) - 1))
     good = [result for result in side.results if result.error is None]
+    masses = side.measured(lambda r: None if r.masked is None else r.masked.mass)
     return Tax(
         task=task,
         form=form,
@@ -273,7 +290,34 @@ def _row(
         latency_s=_average(good, lambda r: r.duration_ns / 1e9) if timed else None,
         usd=_average(good, price),
         failed=side.errors,
+        masked=_bounded(_mean(masses, side)),
+        masked_exact=bool(masses) and all(r.masked.exact for r in side.results if r.masked is not None),
+        early_sign=_sign(masses, values, free, side) if form != "free" else None,
     )
+
+
+def _sign(
+    masses: Mapping[str, Sequence[float]],
+    values: Mapping[str, Sequence[float]],
+    free: Mapping[str, Sequence[float]],
+    side: Answers,
+) -> Estimate | None:
+    """Whether the cases from which more was masked lost more; clusters count as one."""
+    both = sorted(masses.keys() & values.keys() & free.keys())
+    groups = [side.clusters[case] for case in both]
+    return early_sign(
+        by_cluster([_plain(masses[case]) for case in both], groups),
+        by_cluster([_plain(free[case]) - _plain(values[case]) for case in both], groups),
+    )
+
+
+def _bounded(mass: Estimate | None) -> Estimate | None:
+    """The interval of a mean probability goes no further than probabilities do."""
+    return mass and msgspec.structs.replace(mass, low=max(0.0, mass.low), high=min(1.0, mass.high))
+
+
+def _plain(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _advised(task: str, rows: Sequence[Tax]) -> Advice:
@@ -305,7 +349,7 @@ def _mean(values: Mapping[str, Sequence[float]], side: Answers) -> Estimate | No
     """The mean over cases with its interval; cases of one cluster count together."""
     if not values:
         return None
-    means = [sum(each) / len(each) for each in values.values()]
+    means = [_plain(each) for each in values.values()]
     groups = [side.clusters[case] for case in values]
     if len(set(groups)) < len(groups):
         return intervals.clustered(means, groups)

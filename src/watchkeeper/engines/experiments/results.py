@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from watchkeeper.analysis.masked_mass import Masked
 from watchkeeper.engines.experiments.dataset import SuiteError
 from watchkeeper.kinds.ports import Completion
 from watchkeeper.records.experiment import Experiment
@@ -19,7 +20,8 @@ class Result(Record):
     """The answer to one case, once, and its scores; with `error` set there was none, and the scores have no values.
 
     `margin` is the difference of a score that the suite declares not to matter, `kept_as` names the kept answer:
-    the key of the question, a colon, and the digest of what it says. `attributes` are the case's own.
+    the key of the question, a colon, and the digest of what it says. `attributes` are the case's own. `masked` is what
+    the mask of an output format took away, where log-probabilities came with the answer.
     """
 
     experiment_id: str
@@ -38,6 +40,7 @@ class Result(Record):
     error: str | None = None
     composition: str | None = None
     kept_as: str | None = None
+    masked: Masked | None = None
     scores: tuple[Score, ...] = ()
     attributes: dict[str, Scalar] = {}
 

@@ -248,6 +248,7 @@ class Runner:
             composition=answer.composition,
             kept_as=self._kept_as(index, repeat, answer),
             attributes=case.attributes,
+            masked=answer.masked,
         )
         self._mind(answer)
         if answer.error is not None:

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.unit.engines.experiments.sides import side
+from watchkeeper.analysis.masked_mass import Masked
 from watchkeeper.capabilities.scorers.exact import Exact
 from watchkeeper.engines.experiments.arms import Answers, Bench
 from watchkeeper.engines.experiments.formats import FORMS, FormatTax, answer_in, ask_forms, format_tax, parameters_of
@@ -94,6 +96,70 @@ def test_the_answer_is_taken_out_by_one_rule(form: Any, output: str | None, answ
     assert answer_in(form, output) == answer
 
 
+def test_what_masks_took_is_told_with_its_interval_and_whether_it_goes_with_the_loss() -> None:
+    rng = Random(8)
+    masses = {f"c{case}": rng.random() for case in range(200)}
+    answers, tasks = simulated({"one": {}}, 3, runs=1)
+    strict = [
+        msgspec.structs.replace(
+            result,
+            masked=Masked(mass=masses[result.case_id], exact=True),
+            scores=tuple(
+                msgspec.structs.replace(score, value=float(masses[result.case_id] < 0.7)) for score in result.scores
+            ),
+        )
+        for result in answers["strict"].results
+    ]
+    bound = [msgspec.structs.replace(r, masked=Masked(mass=0.2, exact=False)) for r in answers["json"].results]
+    answers["strict"] = Answers(name="strict", results=tuple(strict))
+    answers["json"] = Answers(name="json", results=tuple(bound))
+    rows = {row.form: row for row in format_tax(answers, tasks, "exact", 0.1, lambda r: None).rows}
+    told = rows["strict"]
+    assert told.masked is not None
+    assert told.early_sign is not None
+    assert told.masked.low < sum(masses.values()) / 200 < told.masked.high
+    assert told.masked_exact
+    assert told.early_sign.low > 0.3
+    assert rows["json"].masked is not None
+    assert not rows["json"].masked_exact
+    assert rows["json"].early_sign is None  # the same from all of them
+    assert (rows["free"].masked, rows["two pass"].masked) == (None, None)
+
+
+def test_a_mask_that_has_nothing_to_do_with_the_loss_is_a_sign_at_the_stated_rate() -> None:
+    signs = 0
+    for seed in range(60):
+        rng = Random(777_777 + seed)  # not a seed that the simulated answers use
+        answers, tasks = simulated({"one": {}}, seed, cases=80, runs=1)
+        masked = [
+            msgspec.structs.replace(r, masked=Masked(mass=rng.random(), exact=True)) for r in answers["json"].results
+        ]
+        answers["json"] = Answers(name="json", results=tuple(masked))
+        rows = {row.form: row for row in format_tax(answers, tasks, "exact", 0.1, lambda r: None).rows}
+        sign = rows["json"].early_sign
+        assert sign is not None
+        signs += sign.excludes(0.0)
+    assert signs / 60 <= 0.05 + 3 * (0.05 * 0.95 / 60) ** 0.5
+
+
+async def test_log_probabilities_are_asked_for_only_where_they_are_wanted() -> None:
+    for masked in (False, True):
+        provider = Obedient()
+        await ask_forms(Bench(plan_of(1), provider), 1, masked)
+        assert {parameters.get("logprobs") for _, parameters in provider.asked} == {True if masked else None}
+
+
+def plan_of(count: int) -> Plan:
+    cases = tuple(
+        Case(case_id=f"c{n}", dataset="d", messages=json.dumps([{"role": "user", "content": f"{n}?"}]), expected="7")
+        for n in range(count)
+    )
+    return Plan(
+        suite="s", target="t", cases=cases, judges=(Judge(scorer=Exact()),), manifest=composition("t", {}, cases, 0),
+        parameters={"model": "m"},
+    )  # fmt: skip
+
+
 class Obedient:
     """Keeps to every form, and counts what it was asked."""
 
@@ -110,16 +176,8 @@ class Obedient:
 
 
 async def test_every_form_is_asked_as_it_is_meant_and_the_answer_alone_is_judged() -> None:
-    cases = tuple(
-        Case(case_id=f"c{n}", dataset="d", messages=json.dumps([{"role": "user", "content": f"{n}?"}]), expected="7")
-        for n in range(3)
-    )
-    plan = Plan(
-        suite="s", target="t", cases=cases, judges=(Judge(scorer=Exact()),), manifest=composition("t", {}, cases, 0),
-        parameters={"model": "m"},
-    )  # fmt: skip
     provider = Obedient()
-    answers = await ask_forms(Bench(plan, provider), 1)
+    answers = await ask_forms(Bench(plan_of(3), provider), 1)
     assert {form: each.values("exact") for form, each in answers.items()} == {
         form: {"c0": [1.0], "c1": [1.0], "c2": [1.0]} for form in FORMS
     }
