@@ -73,6 +73,20 @@ def test_the_live_composition_is_tested_as_it_serves(tmp_path: Path, lab: LabSer
         assert _serving(watch) == digest  # another user, and no stream, is the same composition
 
 
+def test_forms_of_the_answer_are_asked_of_what_serves(tmp_path: Path, lab: LabServer) -> None:
+    with Watch(tmp_path, lab_settings(lab.base_url)) as watch:
+        serve_one(watch, SYSTEM, temperature=0.7)
+        path = suite(tmp_path, {"live": {"agent": "harbour"}}, 4)
+        code, told, _ = wk(watch, "eval", "formats", path, "--margin", "0.5")
+        assert code in (0, 3), told
+        spans = wk(watch, "ask", "spans", "since=1h", "limit=200", "operation=chat")[1]["items"]
+        details = [watch.get(f"/api/v1/spans/{span['trace_id']}/{span['span_id']}") for span in spans]
+        assert {each["attributes"]["gen_ai.request.temperature"] for each in details} == {0.7}
+        opened = [each["conversation"]["input"][0]["text"] for each in details]
+        # One call served; each of five forms asks each case under what serves; a second pass has a prompt of its own.
+        assert sum(text.startswith(SYSTEM) for text in opened) == 1 + 5 * 4
+
+
 def _serving(watch: Watch) -> str:
     rows = wk(watch, "ask", "serving", "since=1h", "agent=harbour")[1]["items"]
     newest: str = max(rows, key=lambda row: row["last_ns"])["manifest"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from watchkeeper.cli.eval_live import with_live
 from watchkeeper.cli.eval_run import STOPPED, UNRESOLVED, asker_for, eval_writer, plan_of, run_loop
 from watchkeeper.cli.eval_sources import sources_of
 from watchkeeper.cli.eval_telling import LINES_EVERY_S
@@ -32,15 +33,19 @@ MEASURED_ON = (
 )
 
 
-def load_asked(suite: Path, config: Path | None, data: str | None) -> tuple[Loaded, Config]:
-    """A suite and the settings of a command; raises `Failure`."""
+def load_asked(suite: Path, config: Path | None, data: str | None, live: bool = True) -> tuple[Loaded, Config]:
+    """A suite, with what serves where its target is that, and the settings of a command; raises `Failure`.
+
+    Without `live` its target stays as it is written: for its cases alone, or because another's is asked.
+    """
     from watchkeeper.config import load
     from watchkeeper.engines.experiments.dataset import SuiteError
     from watchkeeper.engines.experiments.suite import load_suite
 
     settings = load(config, data=data)
     try:
-        return load_suite(suite, sources_of(config, data)), settings
+        loaded = load_suite(suite, sources_of(config, data))
+        return (with_live(loaded, settings) if live else loaded), settings
     except SuiteError as error:
         raise Failure(str(error), "suite") from error
 

@@ -127,7 +127,10 @@ class _Reader:
     def _of_suite(self, suite: Path) -> dict[str, dict[str, Any]]:
         from watchkeeper.cli.eval_asking import load_asked
 
-        return {case.case_id: dict(case.attributes) for case in load_asked(suite, self._config, self._data)[0].cases}
+        return {
+            case.case_id: dict(case.attributes)
+            for case in load_asked(suite, self._config, self._data, live=False)[0].cases
+        }
 
     def _of_record(self, experiment: str, scores: tuple[Score, ...]) -> dict[str, dict[str, Any]]:
         """The attributes of an experiment's cases, as they were recorded."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watchkeeper.cli.eval_asking import MEASURED_ON, Told, load_asked, on_bench, opened
-from watchkeeper.cli.eval_live import with_live
 from watchkeeper.cli.eval_options import asking_options
 from watchkeeper.cli.eval_properties import claims_of
 from watchkeeper.cli.eval_run import STOPPED, UNRESOLVED, plan_of, run_loop
@@ -68,8 +67,7 @@ def mutants(
 
     first, settings = load_asked(against or suite, config, data)
     try:
-        first = with_live(first, settings)
-        loaded = [first] if against is None else [first, load_asked(suite, config, data)[0]]
+        loaded = [first] if against is None else [first, load_asked(suite, config, data, live=False)[0]]
         done, planned = run_loop(_play(loaded, settings, chosen))
     except SuiteError as error:
         raise Failure(str(error), "suite") from error
@@ -161,7 +159,6 @@ def _own(suite: Path, config: Path | None, data: str | None, chosen: dict[str, A
             "a suite that asks an endpoint, or leave SUITE out for the exercise's own agent.",
             "suite",
         )
-    loaded = with_live(loaded, settings)
 
     async def work(bench: Bench) -> Answers:
         return await bench("traces", judges=())

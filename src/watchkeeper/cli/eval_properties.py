@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watchkeeper.cli.eval_asking import Told, load_asked, opened
-from watchkeeper.cli.eval_live import with_live
 from watchkeeper.cli.eval_options import asking_options
 from watchkeeper.cli.eval_run import STOPPED, UNRESOLVED, run_loop
 from watchkeeper.cli.options import Failure, house_options, plain, print_json, print_table
@@ -54,7 +53,6 @@ def properties(
     if not loaded.suite.properties:
         raise Failure(f"{suite}: has no `properties`. Add some; docs/how-to/properties.md shows how.", "suite")
     try:
-        loaded = with_live(loaded, settings)
         claims = claims_of(loaded, settings)
         found, told, stopped = run_loop(_look(loaded, claims, settings, chosen))
     except SuiteError as error:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watchkeeper.cli.eval_asking import MEASURED_ON, Told, interval, load_asked, opened
-from watchkeeper.cli.eval_live import with_live
 from watchkeeper.cli.eval_options import asking_options
 from watchkeeper.cli.eval_prompt import SCORE
 from watchkeeper.cli.eval_run import STOPPED, UNRESOLVED, run_loop
@@ -44,7 +43,6 @@ def stress(suite: Path, data: str | None, config: Path | None, as_json: bool, **
 
     loaded, settings = load_asked(suite, config, data)
     try:
-        loaded = with_live(loaded, settings)
         pairs = _pairs(loaded, settings, chosen["turns"])
         if not pairs or not loaded.suite.scorers:
             raise Failure(f"{suite}: needs a scorer, and tasks of two sentences or more to cut.", "suite")

@@ -10,6 +10,8 @@ from watchkeeper.records.record import Record
 PREFIX = "meter/"
 SCOPE = "scope"
 """The book in which budgets without a name of their own count together."""
+KEY_LIMIT = "key_limit"
+"""The book of the limits that keys carry themselves."""
 _OF_BUDGETS, _OF_COUNTS = 7, 5
 
 
@@ -17,7 +19,8 @@ class Meter(Record):
     """What a meter counts: whose use (`owner`, None for those who name none), in which unit, from when.
 
     `book` is "scope", a budget's `meter_name`, or the policy whose count it is, whose owner is a digest. `start` is
-    unix seconds as text, or "total". `key` is the key of those who name no owner.
+    unix seconds as text, or "total". `key` is the key of those who name no owner. `window` is that of a key's own
+    limit, whose owner is the key.
     """
 
     book: str
@@ -27,6 +30,7 @@ class Meter(Record):
     tenant: str | None = None
     owner: str | None = None
     key: str | None = None
+    window: str | None = None
 
 
 @lru_cache(maxsize=4096)  # asked twice for each call
@@ -39,11 +43,20 @@ def meter_key(book: str, level: str, tenant: str, owner: str | None, key: str | 
     return f"{PREFIX}{_plain(book) if book else SCOPE}/{level}/{_plain(tenant)}/{whose}/{start}"
 
 
+@lru_cache(maxsize=4096)  # asked twice for each call
+def key_limit_meter(key: str, window: str, start: str, unit: str) -> str:
+    """The key of the meter of a key's own limit, with its unit; `start` is as in `Meter`."""
+    return f"{PREFIX}{KEY_LIMIT}/{key}/{window if start == 'total' else f'{window}-{start}'}/{unit}"
+
+
 def read_meter(name: str) -> Meter | None:
     """What a meter's key says; None where it is none that is known here."""
     parts = name.split("/")
     if len(parts) == _OF_COUNTS:
         _, book, level, owner, start = parts
+        if book == KEY_LIMIT:
+            window, _, began = owner.partition("-")
+            return Meter(book=book, level="key", start=began or "total", unit=start, owner=level, window=window)
         return Meter(book=book, level=level, start=start, unit="calls", owner=owner)
     if len(parts) != _OF_BUDGETS:
         return None
@@ -66,6 +79,8 @@ def scope_of(name: str) -> str:
     parts = name.split("/")
     if len(parts) == _OF_BUDGETS:
         return "/".join((*parts[:5], parts[6]))
+    if len(parts) == _OF_COUNTS and parts[1] == KEY_LIMIT:
+        return "/".join((*parts[:3], parts[3].partition("-")[0], parts[4]))
     return "/".join(parts[:4]) if len(parts) == _OF_COUNTS else name
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from tests.unit.engines.decide_scene import SickCells, call, chain_of
 from watchkeeper.adapters.store.memory_cells import MemoryCells
 from watchkeeper.capabilities.policies.budget import Budget
+from watchkeeper.capabilities.policies.key_limits import KeyLimits
 from watchkeeper.engines.decide.books import Declared, books
 from watchkeeper.engines.decide.caps import FRESH_S, Cap, Caps, set_cap
 from watchkeeper.engines.decide.contracts import Contracts
 from watchkeeper.kinds.facts import Contract, Reserve
 from watchkeeper.kinds.ports import Page
+from watchkeeper.records.event import KeyLimit
 from watchkeeper.records.identity import Identity
 from watchkeeper.records.meter import meter_key, read_meter, scope_of
 from watchkeeper.records.span import Cost, Usage
@@ -39,6 +42,20 @@ async def test_settled_reserved_and_leased_add_up_to_what_is_held() -> None:
     money = found["nano_usd"]
     assert (money.held, money.settled, money.reserved, money.leased) == (14, 4, 10, 0)
     assert (money.cap, money.policy, money.enforced, money.share) == (100, "money", True, 0.14)
+
+
+async def test_what_a_keys_own_limits_hold_is_shown_as_the_keys() -> None:
+    cells, day = MemoryCells(), 5 * DAY_S * 10**9
+    chain, _ = chain_of(cells, KeyLimits())
+    limits = (KeyLimit(unit="tokens", amount=1_000, window="day"), KeyLimit(unit="calls", amount=9, window="total"))
+    await chain.decide(msgspec.structs.replace(call(at_ns=day), limits=limits))
+    found = {line.of.unit: line for line in (await books(cells, RULES, day + 7)).lines}
+    tokens, calls = found["tokens"], found["calls"]
+    assert (tokens.of.level, tokens.of.owner, tokens.window, tokens.current) == ("key", "k1", "day", True)
+    assert (calls.window, calls.policy, calls.enforced) == ("total", "key_limits", True)
+    (ended,) = (line for line in (await books(cells, RULES, 6 * DAY_S * 10**9)).lines if line.of.unit == "tokens")
+    assert (ended.window, ended.current) == ("ended", False)
+    assert scope_of(tokens.meter) == "meter/key_limit/k1/day/tokens"
 
 
 async def test_a_slice_is_shown_as_leased() -> None:

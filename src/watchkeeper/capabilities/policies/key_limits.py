@@ -19,7 +19,6 @@ Limits
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import ClassVar, Literal
 
 import msgspec
@@ -28,6 +27,7 @@ from watchkeeper.kinds.facts import FactRequest, Facts, Reserve
 from watchkeeper.kinds.header import Header
 from watchkeeper.records.decision import Decision, allow, deny
 from watchkeeper.records.event import Event, KeyLimit, Stage
+from watchkeeper.records.meter import key_limit_meter
 
 _NANO = 1_000_000_000
 _WINDOW_NS = {"minute": 60 * _NANO, "day": 86_400 * _NANO}
@@ -86,15 +86,12 @@ def _reservations(event: Event) -> dict[KeyLimit, Reserve]:
             continue
         unit = "nano_usd" if limit.unit == "usd" else limit.unit
         width = _WINDOW_NS.get(limit.window)
-        start = "total" if width is None else f"{limit.window}-{event.at_ns // width * width // _NANO}"
+        start = "total" if width is None else str(event.at_ns // width * width // _NANO)
         most = round(limit.amount * _NANO) if limit.unit == "usd" else int(limit.amount)
-        found[limit] = Reserve(meter=_meter(key or "none", start, unit), unit=unit, amount=amount, limit=most)
+        found[limit] = Reserve(
+            meter=key_limit_meter(key or "none", limit.window, start, unit), unit=unit, amount=amount, limit=most
+        )
     return found
-
-
-@lru_cache(maxsize=4096)  # asked twice for each call
-def _meter(key: str, start: str, unit: str) -> str:
-    return f"meter/key_limit/{key}/{start}/{unit}"
 
 
 def _unbounded(event: Event, limit: KeyLimit) -> Decision:

@@ -17,6 +17,9 @@ from watchkeeper.records.meter import PREFIX, Meter, read_meter, scope_of
 from watchkeeper.records.record import Record
 from watchkeeper.records.window import window_start
 
+KEY_LIMITS = "key_limits"
+"""The policy that rules on what keys carry themselves."""
+
 
 class Declared(NamedTuple):
     """A cap in the settings: which meters it is about, in whose use, and how much."""
@@ -129,6 +132,7 @@ def _line(
         return None
     rule = _rule(of, declared, now_ns)
     own = set_.get(scope_of(name))
+    window = _window(of, rule, now_ns)
     reserved, leased = kept
     return Line(
         meter=name,
@@ -137,13 +141,22 @@ def _line(
         settled=held - reserved - leased,
         reserved=reserved,
         leased=leased,
-        current=of.start == "total" or rule is not None,
-        window="total" if of.start == "total" else rule.window if rule is not None else "ended",
+        current=window != "ended",
+        window=window,
         cap=own.limit if own is not None else rule.limit if rule is not None else None,
-        policy=None if rule is None else rule.policy,
-        enforced=rule is not None and rule.enforced,
+        policy=KEY_LIMITS if of.window is not None else None if rule is None else rule.policy,
+        enforced=of.window is not None or (rule is not None and rule.enforced),
         set_by=None if own is None else own.by,
     )
+
+
+def _window(of: Meter, rule: Declared | None, now_ns: int) -> str:
+    """The window that a meter counts in; "ended" where that is not the present one."""
+    if of.start == "total":
+        return "total"
+    if of.window is not None:  # of a key's own limit, which no settings declare
+        return of.window if window_start(of.window, now_ns) == of.start else "ended"
+    return "ended" if rule is None else rule.window
 
 
 def _rule(of: Meter, declared: Sequence[Declared], now_ns: int) -> Declared | None:
