@@ -109,7 +109,7 @@ def compare(
 
     With --item and --score A and B are anybody's tables of scores (CSV or JSONL, gzip too), or A alone is, whose groups
     --a and --b of --by are compared; without --a and --b all pairs are, with p-values adjusted for their number. Exit
-    code 1 when a score is worse in B, 0 when none is, 2 when they cannot be compared.
+    code 1 when a score is worse in B, 0 when none is or no B was named, 2 when they cannot be compared.
     """
     from watchkeeper.cli.eval_sides import side
     from watchkeeper.cli.eval_tables import columns_of, compare_tables
