@@ -63,8 +63,11 @@ def test_four_hundred_calls_at_two_gateways_on_postgres_do_not_spend_more_than_t
     with ExitStack() as stack:
         lab = stack.enter_context(upstream())
         both = two(stack, tmp_path, lab, database.dsn, budget)
-        verdicts = together(both, lab)
-        assert "overspent" not in {each.verdict for each in verdicts}, verdicts
+        for _ in range(5):
+            verdicts = together(both, lab)
+            assert "overspent" not in {each.verdict for each in verdicts}, verdicts
+            if spent(lab) > CAP / 2:
+                break  # on a busy machine a ledger that is late refuses calls, as it should
         assert CAP / 2 < spent(lab) <= CAP
 
         killed = both[0]

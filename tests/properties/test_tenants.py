@@ -13,7 +13,8 @@ from tests.unit.queries.test_tenancy import story
 from tests.unit.server.asgi_client import ask
 from tests.unit.server.scene import House
 from tests.unit.server.test_roles import as_role
-from watchkeeper.compose.bounding import bound_to
+from watchkeeper.compose.bounding import BoundSearch, bound_to
+from watchkeeper.engines.recorder.search import Found, Sought
 from watchkeeper.queries.registry import QUESTIONS
 from watchkeeper.records.identity import Identity
 from watchkeeper.server.parts import StoreParts
@@ -89,11 +90,22 @@ async def test_exact_bytes_are_not_to_be_had_across_tenants(empty_house: House) 
 
 
 async def test_a_search_is_within_the_tenant_whatever_it_asks_for() -> None:
+    asked: list[Sought] = []
+
+    class Noted:
+        async def search(self, sought: Sought, deadline_s: float) -> Found:
+            del deadline_s
+            asked.append(sought)
+            raise LookupError
+
+    search = BoundSearch(Noted())
     with bound_to("shop"):
-        sought, _ = sought_from({"text": "x", "user": "u"}, NOW)
-        assert sought.fields == {"user": "u", "tenant": "shop"}
+        for fields in ({"user": "u"}, {"tenant": "bank"}):
+            with pytest.raises(LookupError):
+                await search.search(Sought(text="x", since_ns=0, until_ns=NOW, fields=fields), 1.0)
         with pytest.raises(ValueError, match="no parameter 'tenant'"):
             sought_from({"text": "x", "tenant": "bank"}, NOW)
+    assert [each.fields for each in asked] == [{"user": "u", "tenant": "shop"}, {"tenant": "shop"}]
     assert sought_from({"text": "x"}, NOW)[0].fields == {}
 
 

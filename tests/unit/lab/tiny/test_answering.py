@@ -11,7 +11,7 @@ from typing import Any
 import openai
 import pytest
 
-from watchkeeper.adapters.models.openai_http import OpenAIHttp
+from watchkeeper.compose.asking import provider_of
 from watchkeeper.engines.experiments.formats import TOLD, parameters_of
 from watchkeeper.lab.provider import LabConfig
 from watchkeeper.lab.serving import LabServer
@@ -140,7 +140,7 @@ def test_a_prompt_without_room_is_refused(client: openai.OpenAI) -> None:
 async def test_the_eval_runner_reads_the_mass_exactly_and_bounds_it_where_it_is_not_stated(lab: LabServer) -> None:
     pytest.importorskip("llguidance")
     parameters = {**parameters_of("strict"), "logprobs": True, "top_logprobs": 5, "temperature": 0, "model": "lab-tiny"}
-    async with OpenAIHttp(lab.base_url) as provider:
+    async with provider_of("openai", lab.base_url, None) as provider:
         unwilling = await provider.complete(json.dumps(talk("free")), parameters)
         without = await provider.complete(json.dumps(talk("free")), {"model": "lab-tiny", "temperature": 0})
     assert unwilling.masked is not None
