@@ -10,7 +10,7 @@ from watchkeeper.records.record import Record
 
 FORMS = "manifest:DIGEST, model:NAME, release:VERSION or attribute:KEY=VALUE"
 FEWEST_DIGITS = 8
-_RELEASE = "service.version"
+RELEASE = "service.version"
 
 
 class Version(Record):
@@ -46,7 +46,7 @@ def version_of(word: str, digests: Iterable[str] = ()) -> Version:
         return Version(word=word, manifest=_whole(value, set(digests)))
     if kind == "model":
         return Version(word=word, model=value)
-    attribute = f"{_RELEASE}={value}" if kind == "release" else value
+    attribute = f"{RELEASE}={value}" if kind == "release" else value
     if "=" not in attribute:
         raise ValueError(f"{word[:80]!r} is no attribute; write attribute:KEY=VALUE")
     return Version(word=word, attribute=attribute)

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from watchkeeper.compose.payloads import Gone
-from watchkeeper.kinds.report import Scope
+from watchkeeper.kinds.report import Scope, subjects_of
 from watchkeeper.queries.exported import Exported
 from watchkeeper.queries.registry import QUESTIONS, QuestionError, as_plain, parameters, question_from
 from watchkeeper.queries.timespan import SECOND_NS, parse_span, parse_time
 from watchkeeper.records.body import Body
+from watchkeeper.records.document import Document
 from watchkeeper.records.record import as_json
 from watchkeeper.records.span import Span
 from watchkeeper.server import lookups
 from watchkeeper.server.asgi import error_body
 from watchkeeper.server.callers import read_caller
-from watchkeeper.server.html_report import CONTENT_POLICY, render_document
 from watchkeeper.server.noting import note
-from watchkeeper.server.pages import actor_of, said
+from watchkeeper.server.pages import actor_of, report_page, said
 from watchkeeper.server.parts import StoreParts
 from watchkeeper.server.roles import ADMIN, refusal_of
 
@@ -231,31 +232,9 @@ class Api:
 
     async def report(self, request: Request) -> Response:
         """A report: JSON blocks, or one self-contained page with `format=html`."""
-        name = request.path_params["name"]
-        report = self._parts.reports.get(name)
-        if report is None:
-            known = ", ".join(sorted(self._parts.reports)) or "none"
-            raise not_found(f"There is no report {name[:40]!r}; there are: {known}.", "unknown_report")
-        subject = request.query_params.get("subject", "")
-        if not subject:
-            raise ApiError(
-                400, "invalid_request", "subject_required", "Say what about: ?subject=incident:<id>.", "subject"
-            )
-        now_ns = self._parts.clock_ns()
-        try:
-            times = [parse_time(text, now_ns) if (text := request.query_params.get(n)) else None for n in _RANGE]
-            scope = Scope(subject=subject, now_ns=now_ns, since_ns=times[0] or 0, until_ns=times[1])
-            document = await report.compose(scope, self._parts.reader)
-        except LookupError as error:
-            raise not_found(said(error)) from error
-        except ValueError as error:
-            raise ApiError(400, "invalid_request", "bad_subject", said(error), "subject") from error
-        if request.query_params.get("format") == "html":
-            return HTMLResponse(
-                render_document(document),
-                headers={"content-security-policy": CONTENT_POLICY, "cache-control": "no-store"},
-            )
-        return answer(document)
+        asked = request.query_params
+        document = await compose_report(self._parts, request.path_params["name"], asked.get("subject", ""), asked)
+        return report_page(document) if asked.get("format") == "html" else answer(document)
 
     async def watermarks(self, request: Request) -> Response:
         """How far each writer's journal has been indexed."""
@@ -334,3 +313,23 @@ async def read_json(request: Request, kind: type[Any]) -> Any:
         return msgspec.json.decode(body or b"{}", type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ApiError(400, "invalid_request", "bad_body", f"The body is not what was expected: {error}.") from error
+
+
+async def compose_report(parts: StoreParts, name: str, subject: str, times: Mapping[str, str]) -> Document:
+    """A report about a subject, from `since` to `until`; raises an `ApiError` that says why there is none."""
+    report = parts.reports.get(name)
+    if report is None:
+        known = ", ".join(sorted(parts.reports)) or "none"
+        raise not_found(f"There is no report {name[:40]!r}; there are: {known}.", "unknown_report")
+    if not subject:
+        shape = subjects_of(report).shape
+        raise ApiError(400, "invalid_request", "subject_required", f"Say what about: ?subject={shape}.", "subject")
+    now_ns = parts.clock_ns()
+    try:
+        since, until = (parse_time(text, now_ns) if (text := times.get(each)) else None for each in _RANGE)
+        scope = Scope(subject=subject, now_ns=now_ns, since_ns=since or 0, until_ns=until)
+        return await report.compose(scope, parts.reader)
+    except LookupError as error:
+        raise not_found(said(error)) from error
+    except ValueError as error:
+        raise ApiError(400, "invalid_request", "bad_subject", said(error), "subject") from error

@@ -64,6 +64,7 @@ NAV = (
     ("budgets", "/ui/budgets", "Budgets"),
     ("incidents", "/ui/incidents", "Incidents"),
     ("experiments", "/ui/experiments", "Experiments"),
+    ("reports", "/ui/reports", "Reports"),
     ("jobs", "/ui/jobs", "Jobs"),
     ("effects", "/ui/effects", "Effects"),
     ("upstreams", "/ui/upstreams", "Upstreams"),
@@ -285,11 +286,7 @@ class Pages:
         document = await self._compose(incident_id)
         if document is None:
             return await self._missing(request, "No report", "This incident has no report, or is not in the index.")
-        headers = {"content-security-policy": CONTENT_POLICY + "; frame-ancestors 'none'", "cache-control": "no-store"}
-        if request.query_params.get("download"):
-            name = "".join(c if c.isalnum() or c in "-_" else "-" for c in incident_id)[:80]
-            headers["content-disposition"] = f'attachment; filename="{name}.html"'
-        return HTMLResponse(render_document(document), headers=headers)
+        return report_page(document, incident_id if request.query_params.get("download") else "")
 
     async def drops(self, request: Request) -> Response:
         """The drop ledger."""
@@ -368,6 +365,15 @@ class Pages:
         page = await self._page(request, "message.html", "", heading=heading, sentence=sentence)
         page.status_code = status
         return page
+
+
+def report_page(document: Document, file: str = "") -> Response:
+    """A report as one self-contained page that no cache keeps; to be saved under the name `file` where there is one."""
+    headers = {"content-security-policy": CONTENT_POLICY + "; frame-ancestors 'none'", "cache-control": "no-store"}
+    if file:
+        name = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in file)[:80]
+        headers["content-disposition"] = f'attachment; filename="{name}.html"'
+    return HTMLResponse(render_document(document), headers=headers)
 
 
 def _minute(text: str | None) -> str:

@@ -70,6 +70,8 @@ ACCESS: Mapping[str, Access] = {
     "GET /ui/experiments": VIEW_HOUSE,
     "GET /ui/experiments/{experiment_id}": VIEW_HOUSE,
     "GET /api/v1/experiments/{experiment_id}/against/{other}": VIEW_HOUSE,
+    "GET /ui/reports": VIEW,
+    "GET /ui/reports/{name}": VIEW,
     "GET /ui/jobs": VIEW,
     "GET /ui/jobs/{job_id}": VIEW,
     "GET /ui/effects": VIEW,

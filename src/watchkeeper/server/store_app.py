@@ -30,6 +30,7 @@ from watchkeeper.server.people_pages import PeoplePages
 from watchkeeper.server.probe_api import probe_routes
 from watchkeeper.server.proof_api import ProofApi
 from watchkeeper.server.reply_api import reply_routes
+from watchkeeper.server.report_pages import ReportPages
 from watchkeeper.server.roles import guarded
 from watchkeeper.server.run_api import run_routes
 from watchkeeper.server.run_pages import RunPages
@@ -56,6 +57,7 @@ def routes_of(parts: StoreParts, pages: Pages) -> list[Route]:
         *budget_routes(parts, pages),
         *WorkPages(parts, pages).routes(),
         *ExperimentPages(parts, pages).routes(),
+        *ReportPages(parts, pages).routes(),
         *KeepingPages(parts, pages).routes(),
         *KeepingApi(parts).routes(),
         *LineagePages(pages, parts).routes(),

@@ -29,7 +29,7 @@ import msgspec
 from watchkeeper.analysis.behaviour import Behaviour, Difference, behaviour
 from watchkeeper.analysis.consumers import Consumer
 from watchkeeper.kinds.header import Header
-from watchkeeper.kinds.report import Scope
+from watchkeeper.kinds.report import Scope, Subjects
 from watchkeeper.queries.operations import Manifests
 from watchkeeper.queries.question import Reader
 from watchkeeper.queries.replies import Replied, replied, told_of
@@ -52,6 +52,7 @@ class BehaviourReport(msgspec.Struct, frozen=True, kw_only=True):
         summary="How two versions in recorded traffic differ in the shape of their replies, and who reads that.",
         references=("Cliff 1993", "Benjamini & Hochberg 1995", "Benjamini & Yekutieli 2005"),
     )
+    subjects: ClassVar[Subjects] = Subjects(prefix="versions:", parts=("A", "B"), offers="versions")
 
     calls: Annotated[int, msgspec.Meta(ge=10, le=20_000, description="At most so many of the last calls, a side.")] = (
         500

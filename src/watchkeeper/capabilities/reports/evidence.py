@@ -31,7 +31,7 @@ import msgspec
 
 from watchkeeper.analysis import loss
 from watchkeeper.kinds.header import Header
-from watchkeeper.kinds.report import Scope
+from watchkeeper.kinds.report import Scope, Subjects
 from watchkeeper.queries.conduct import MOST_EFFECTS, STOPS, Conduct, conduct_of
 from watchkeeper.queries.question import Reader
 from watchkeeper.queries.timespan import SECOND_NS
@@ -55,6 +55,7 @@ class EvidenceReport(msgspec.Struct, frozen=True, kw_only=True):
         theme="governance",
         summary="What an agent was allowed to do, what it did, who stood behind it, and what the record lacks.",
     )
+    subjects: ClassVar[Subjects] = Subjects(prefix="agent:", parts=("agent",), offers="agents")
 
     listed: Annotated[int, msgspec.Meta(ge=0, le=5_000, description="At most so many effects are listed.")] = 200
 

@@ -29,7 +29,7 @@ import msgspec
 
 from watchkeeper.analysis import intervals
 from watchkeeper.kinds.header import Header
-from watchkeeper.kinds.report import Scope
+from watchkeeper.kinds.report import Scope, Subjects
 from watchkeeper.queries.exemplars import Exemplars, TracesOf
 from watchkeeper.queries.filters import count
 from watchkeeper.queries.judgments import Incidents, Outcomes
@@ -64,6 +64,7 @@ class IncidentReport(msgspec.Struct, frozen=True, kw_only=True):
         theme="governance",
         summary="What happened in an incident, how sure that is, what changed meanwhile, and what nobody looked at.",
     )
+    subjects: ClassVar[Subjects] = Subjects(prefix="incident:", parts=("id",), offers="incidents", ranged=False)
 
     buckets: Annotated[int, msgspec.Meta(ge=4, le=500, description="About so many points in the chart.")] = 60
     sessions: Annotated[int, msgspec.Meta(ge=1, le=200, description="At most so many of the worst sessions.")] = 20

@@ -42,7 +42,7 @@ from watchkeeper.analysis.tokens import (
     slice_of,
 )
 from watchkeeper.kinds.header import Header
-from watchkeeper.kinds.report import Scope
+from watchkeeper.kinds.report import Scope, Subjects
 from watchkeeper.queries.prompts import Prompted, prompted
 from watchkeeper.queries.question import Reader
 from watchkeeper.queries.timespan import parse_span
@@ -74,6 +74,7 @@ class TokensReport(msgspec.Struct, frozen=True, kw_only=True):
         summary="Estimates of tokens against the bill, the margin they ask for, and what breaks the prompt cache.",
         references=("Lawson & Hanson 1974", "Wilks 1941"),
     )
+    subjects: ClassVar[Subjects] = Subjects(prefix="last:", parts=("length",), offers="lengths", ranged=False)
 
     calls: Annotated[int, msgspec.Meta(ge=10, le=100_000, description="At most so many of the last calls.")] = 2_000
     rows: Annotated[int, msgspec.Meta(ge=1, le=500, description="At most so many rows in a table.")] = 30
