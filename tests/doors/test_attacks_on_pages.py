@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.door, pytest.mark.slow]
 EVIL = "\"><img src=x onerror=alert(1)><script>alert(2)</script>'`{{7*7}}</title><svg/onload=alert(3)>"
 MARKS = ("<img src=x", "<script>alert", "<svg/onload")
 FORM = "application/x-www-form-urlencoded"
-PAGES = ("traces", "sessions", "decisions", "documents", "jobs", "effects", "experiments")
+PAGES = ("traces", "sessions", "decisions", "documents", "jobs", "effects", "experiments", "reports")
 
 
 class Site(NamedTuple):
@@ -128,7 +128,11 @@ def test_no_page_lets_a_name_or_a_text_become_markup(site: Site) -> None:
     left += ["/ui/keys", "/ui/people", "/ui/search?since=all&text=onerror", f"/ui/search?text={told}&after={told}"]
     left += [f"/ui/traces?model={told}&service={told}&session={told}&since={told}", f"/ui/decisions?resumed={told}"]
     left += [f"/ui/{page}/{told}" for page in (*PAGES, "incidents", "nothing")] + [f"/ui/documents/view?uri={told}"]
-    left += [f"/ui/signin?next=/{told}", f"/ui/experiments/x?against={told}"]
+    left += [
+        f"/ui/signin?next=/{told}",
+        f"/ui/experiments/x?against={told}",
+        f"/ui/reports/evidence?subject={told}&since={told}",
+    ]
     seen: set[str] = set()
     shown = 0
     while left and len(seen) < 150:

@@ -84,7 +84,7 @@ class ReportPages:
         if "incidents" in wanted:
             found = (await self._parts.reader.ask(Incidents(limit=OFFERED))).items
             known["incidents"] = [
-                (each["incident_id"], visible(f"{each['title']}, {each['status']}, {utc_text(each['opened_ns'])}"))
+                (each["incident_id"], visible(f"{each['title']}, {each['status']}, {utc_text(each['opened_ns'])[:16]}"))
                 for each in found
             ]
         if "agents" in wanted:
@@ -102,4 +102,4 @@ class ReportPages:
         since = max(0, now_ns - LOOKED_BACK_DAYS * DAY_NS)
         asked = Seen(what=what, since=since, until=now_ns + AHEAD_NS, limit=OFFERED)
         found = (await self._parts.reader.ask(asked)).items
-        return [(str(each["value"]), utc_text(each["last_ns"])) for each in found]
+        return [(str(each["value"]), utc_text(each["last_ns"])[:10]) for each in found]

@@ -64,7 +64,7 @@ class IncidentReport(msgspec.Struct, frozen=True, kw_only=True):
         theme="governance",
         summary="What happened in an incident, how sure that is, what changed meanwhile, and what nobody looked at.",
     )
-    subjects: ClassVar[Subjects] = Subjects(prefix="incident:", parts=("id",), offers="incidents", ranged=False)
+    subjects: ClassVar[Subjects] = Subjects(prefix="incident:", parts=("incident",), offers="incidents", ranged=False)
 
     buckets: Annotated[int, msgspec.Meta(ge=4, le=500, description="About so many points in the chart.")] = 60
     sessions: Annotated[int, msgspec.Meta(ge=1, le=200, description="At most so many of the worst sessions.")] = 20

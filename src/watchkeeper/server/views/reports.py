@@ -77,9 +77,6 @@ def _choice(part: str, word: str, options: Options, subjects: Subjects) -> Choic
     shown = [] if free or word in [value for value, _ in options] else [(word, visible(word) or "choose")]
     if free:
         word = visible(word)
+    hint = "choose or write" if options else "model:NAME" if subjects.offers == "versions" else ""
     label = part[:1].upper() + part[1:]
-    return Choice(label=label, value=word, options=(*shown, *options), free=free, hint=_hint(subjects, part))
-
-
-def _hint(subjects: Subjects, part: str) -> str:
-    return "model:NAME" if subjects.offers == "versions" else f"{subjects.prefix}<{part}>" if subjects.prefix else ""
+    return Choice(label=label, value=word, options=(*shown, *options), free=free, hint=hint)
