@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 
 from watchkeeper.adapters.models.posting import Posted, Posting, refused, text_or_none, tokens, unreadable
-from watchkeeper.kinds.ports import Carrier, Completion
+from watchkeeper.kinds.ports import Completion
 
 API_VERSION = "2023-06-01"
 MAX_TOKENS = 4096
@@ -26,18 +26,17 @@ class AnthropicHttp(Posting):
     tool calls and results into blocks, `stop` into `stop_sequences`, functions into tools. Other fields go as they are.
     """
 
-    def __init__(
-        self,
-        carrier: Callable[[], Carrier],
-        base_url: str,
-        api_key: str | None = None,
-        *,
-        timeout_s: float = 120.0,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        key = {"x-api-key": api_key} if api_key else {}
-        super().__init__(carrier, {"anthropic-version": API_VERSION, **(headers or {}), **key}, timeout_s)
-        self._url = base_url.rstrip("/").removesuffix("/v1")
+    usual: ClassVar[Mapping[str, str]] = {"anthropic-version": API_VERSION}
+
+    @staticmethod
+    def shown(api_key: str) -> Mapping[str, str]:
+        """The header that carries a key."""
+        return {"x-api-key": api_key}
+
+    @staticmethod
+    def root(base_url: str) -> str:
+        """The address without /v1, which stands in the path."""
+        return base_url.removesuffix("/v1")
 
     async def complete(self, messages: str, parameters: Mapping[str, object]) -> Completion:
         """One reply to a JSON message list."""

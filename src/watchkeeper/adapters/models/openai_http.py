@@ -6,14 +6,14 @@ A failure is told as it is. Nothing is tried again in silence: whoever asks deci
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from watchkeeper.adapters.models.posting import Posted, Posting, refused, text_or_none, tokens, unreadable
 from watchkeeper.analysis.masked_mass import masked_mass
-from watchkeeper.kinds.ports import Carrier, Completion
+from watchkeeper.kinds.ports import Completion
 
 
 class OpenAIHttp(Posting):
@@ -21,19 +21,6 @@ class OpenAIHttp(Posting):
 
     `api_key` goes into the Authorization header and nowhere else. `timeout_s` bounds one whole call.
     """
-
-    def __init__(
-        self,
-        carrier: Callable[[], Carrier],
-        base_url: str,
-        api_key: str | None = None,
-        *,
-        timeout_s: float = 120.0,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        super().__init__(carrier, {**(headers or {}), **key}, timeout_s)
-        self._url = base_url.rstrip("/")
 
     async def complete(self, messages: str, parameters: Mapping[str, object]) -> Completion:
         """One completion for a JSON message list; `parameters` are the request's other fields, `model` among them."""

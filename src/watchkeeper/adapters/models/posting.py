@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import msgspec
 
@@ -38,14 +38,37 @@ class Posting(ABC):
     """One pool of connections to one endpoint. Used as an async context manager, or closed after use.
 
     `carrier` makes what sends requests, inside the running loop. `timeout_s` bounds connecting, and then the reply.
-    Redirects are not followed, so that a key goes nowhere else.
+    Redirects are not followed, so that a key goes nowhere else. An interface says by `usual` which headers it always
+    wants, by `shown` how it is shown a key, and by `root` where its paths begin.
     """
 
-    def __init__(self, carrier: Callable[[], Carrier], headers: Mapping[str, str], timeout_s: float = 120.0) -> None:
-        self._headers = tuple({**headers, **_PLAIN}.items())
+    usual: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(
+        self,
+        carrier: Callable[[], Carrier],
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 120.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        key = self.shown(api_key) if api_key else {}
+        self._url = self.root(base_url.rstrip("/"))
+        self._headers = tuple({**self.usual, **(headers or {}), **key, **_PLAIN}.items())
         self._times_s = (timeout_s, timeout_s)
         self._make = carrier
         self._carrier: Carrier | None = None
+
+    @staticmethod
+    def shown(api_key: str) -> Mapping[str, str]:
+        """The header that carries a key."""
+        return {"Authorization": f"Bearer {api_key}"}
+
+    @staticmethod
+    def root(base_url: str) -> str:
+        """The address that the paths of this interface are put behind."""
+        return base_url
 
     @abstractmethod
     async def complete(self, messages: str, parameters: Mapping[str, object]) -> Completion:

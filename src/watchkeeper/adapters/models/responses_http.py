@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from watchkeeper.adapters.models.posting import Posted, Posting, failed, refused, text_or_none, tokens, unreadable
-from watchkeeper.kinds.ports import Carrier, Completion
+from watchkeeper.kinds.ports import Completion
 
 
 class ResponsesHttp(Posting):
@@ -19,19 +19,6 @@ class ResponsesHttp(Posting):
     Chat messages become items, `max_tokens` becomes `max_output_tokens`, functions become tools. Other fields go as
     they are; nothing is stored at the provider unless a suite sets `store`.
     """
-
-    def __init__(
-        self,
-        carrier: Callable[[], Carrier],
-        base_url: str,
-        api_key: str | None = None,
-        *,
-        timeout_s: float = 120.0,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        super().__init__(carrier, {**(headers or {}), **key}, timeout_s)
-        self._url = base_url.rstrip("/")
 
     async def complete(self, messages: str, parameters: Mapping[str, object]) -> Completion:
         """One reply to a JSON message list."""
