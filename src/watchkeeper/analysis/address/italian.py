@@ -167,16 +167,8 @@ def _pronoun(sentence: Sentence, index: int, addressed: bool, other: bool) -> It
         yield sentence.mark(index, "formal", 0.4 if word.low == "vi" else 0.5, "Voi with a capital")
 
 
-def _lead(sentence: Sentence, index: int) -> int:
-    """Where the words that go with the verb at a place begin: clitics, non, question words and their prepositions."""
-    at = index
-    while at > 0 and index - at < 5 and not sentence.words[at].opens and sentence.low(at - 1) in _LEADING:
-        at -= 1
-    return at
-
-
 def _opens(sentence: Sentence, index: int) -> bool:
-    at = _lead(sentence, index)
+    at = sentence.lead(index, _LEADING)
     return at == 0 or sentence.words[at].opens or sentence.low(at - 1) in ("favore", "cortesia", "prego")
 
 
@@ -233,7 +225,9 @@ def _verb(sentence: Sentence, index: int) -> Iterator[Evidence]:
             yield sentence.mark(index, "informal", 0.8, "what tu is asked to do")
         else:
             clear = (
-                _lead(sentence, index) == 0 and after in _OBJECT and low not in ("inizia", "termina", "conta", "parla")
+                sentence.lead(index, _LEADING) == 0
+                and after in _OBJECT
+                and low not in ("inizia", "termina", "conta", "parla")
             )
             yield sentence.mark(index, "informal", 0.4 if clear else 0.3, "what tu is asked to do, or a third person")
     else:

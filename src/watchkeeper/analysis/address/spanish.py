@@ -151,16 +151,8 @@ def _pronoun(sentence: Sentence, index: int, addressed: bool, other: bool) -> It
         yield sentence.mark(index, "formal", weight, "le, which is also him and her")
 
 
-def _lead(sentence: Sentence, index: int) -> int:
-    """Where the words that go with the verb at a place begin: clitics, no, question words and their prepositions."""
-    at = index
-    while at > 0 and index - at < 5 and not sentence.words[at].opens and sentence.low(at - 1) in _LEADING:
-        at -= 1
-    return at
-
-
 def _opens(sentence: Sentence, index: int) -> bool:
-    at = _lead(sentence, index)
+    at = sentence.lead(index, _LEADING)
     return at == 0 or sentence.words[at].opens or sentence.low(at - 1) in ("y", "e", "o", "pero", "favor", "entonces")
 
 
@@ -172,7 +164,7 @@ def _verb(sentence: Sentence, index: int) -> Iterator[Evidence]:
         if low not in _NOUNS:
             yield sentence.mark(index, "informal", 1.0, "verb of tú")
         elif (before in _BEFORE_VERB and before != "no") or (
-            sentence.question and (_lead(sentence, index) == 0 or _asks_what(sentence, index))
+            sentence.question and (sentence.lead(index, _LEADING) == 0 or _asks_what(sentence, index))
         ):
             yield sentence.mark(index, "informal", 0.6, "verb of tú that is also a noun")
     elif low in known.vos or (low[-3:] in ("áis", "éis") and len(low) > 4) or (low.endswith("steis") and len(low) > 6):
@@ -197,7 +189,7 @@ def _asks_what(sentence: Sentence, index: int) -> bool:
 def _asked(sentence: Sentence, index: int) -> Evidence | None:
     """What is asked of usted or tú at the head of a clause."""
     low, known, before, after = sentence.low(index), forms(), sentence.low(index - 1), sentence.low(index + 1)
-    head = _lead(sentence, index) == 0
+    head = sentence.lead(index, _LEADING) == 0
     if sentence.question:
         return None
     if low in known.let_usted:
@@ -242,12 +234,12 @@ def _third(sentence: Sentence, index: int) -> Evidence | None:
     if low in ("es", "está", "va", "fue", "era"):
         weight = (
             (0.5 if low == "va" else 0.25)
-            if sentence.question and _lead(sentence, index) == 0 and after not in _ARTICLES
+            if sentence.question and sentence.lead(index, _LEADING) == 0 and after not in _ARTICLES
             else 0.0
         )
         weight = 0.3 if lead in ("si", "cuando") else weight
     elif low in ("ha", "había"):
-        weight = 0.5 if (sentence.question and _lead(sentence, index) == 0) or lead in ("si", "ya") else 0.0
+        weight = 0.5 if (sentence.question and sentence.lead(index, _LEADING) == 0) or lead in ("si", "ya") else 0.0
         if sentence.low(index - 1) == "se" and not sentence.question:
             weight = 0.0
         if not weight and asks_us:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -93,6 +93,13 @@ class Sentence(NamedTuple):
     def low(self, index: int) -> str:
         """The word at a place in small letters; empty outside the sentence."""
         return self.words[index].low if 0 <= index < len(self.words) else ""
+
+    def lead(self, index: int, leading: Container[str]) -> int:
+        """Where the words that go with the verb at a place begin: at most five of those that may lead it."""
+        at = index
+        while at > 0 and index - at < 5 and not self.words[at].opens and self.low(at - 1) in leading:
+            at -= 1
+        return at
 
     def stands_out(self, index: int) -> bool:
         """Whether the word is all capitals between words that are not, as an abbreviation is."""

@@ -98,18 +98,23 @@ def made(logbook: Logbook, suffix: str, body: bytes) -> Kept | None:
     name, kind = said.get("id"), said.get("object") or said.get("type")
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_ID or not isinstance(kind, str) or not logbook.spec:
         return None
+    return whose(logbook, name, suffix.lower() in COLLECTIONS)
+
+
+def whose(logbook: Logbook, name: str, lasting: bool) -> Kept:
+    """What to remember of a thing that this call made: where it lies and whose it is."""
     return Kept(
         response_id=name,
         at_ns=logbook.start_ns,
         tenant=logbook.identity.tenant,
         session=logbook.identity.session,
-        upstream=logbook.spec.name,
+        upstream="" if logbook.spec is None else logbook.spec.name,
         model="",
         request_model="",
         trace_id=logbook.trace.trace_id,
         span_id=logbook.span_id,
         root=name,
-        lasting=suffix.lower() in COLLECTIONS,
+        lasting=lasting,
     )
 
 

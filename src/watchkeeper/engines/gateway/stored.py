@@ -16,7 +16,7 @@ from watchkeeper.engines.gateway.identity import LONGEST, resolve
 from watchkeeper.engines.gateway.keys import Key
 from watchkeeper.engines.gateway.logbook import Outcome
 from watchkeeper.engines.gateway.opaque import UPSTREAM_HEADER
-from watchkeeper.engines.gateway.owning import find_for
+from watchkeeper.engines.gateway.owning import find_for, whose
 from watchkeeper.engines.gateway.parts import Parts
 from watchkeeper.engines.gateway.replies import Kept
 from watchkeeper.engines.gateway.routes import Route
@@ -222,21 +222,7 @@ class AsideCall(Call):
         begun = self.exchange.method == "POST" and self._way.suffix == "/conversations"
         if not begun or made is None or logbook.spec is None or (outcome.http_status or 0) >= 400:
             return
-        self.parts.replies.keep(
-            Kept(
-                response_id=made,
-                at_ns=logbook.start_ns,
-                tenant=logbook.identity.tenant,
-                session=logbook.identity.session,
-                upstream=logbook.spec.name,
-                model="",
-                request_model="",
-                trace_id=logbook.trace.trace_id,
-                span_id=logbook.span_id,
-                root=made,
-                lasting=True,
-            )
-        )
+        self.parts.replies.keep(whose(logbook, made, lasting=True))
 
     async def _settles(self, about: Kept, answer: Answer) -> bool:
         """Whether this call is the one that saw the response end; with the store out of reach the next one will be."""
