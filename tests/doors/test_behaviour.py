@@ -77,6 +77,7 @@ def test_the_page_says_what_differs_and_a_sunset_is_followed(tmp_path: Path) -> 
         began = time.time_ns()
         for n in range(20):
             call(watch, "new", f"u{n}", f"new-{n}")
+        watch.flush()
         page = words_of(watch.http("GET", asked).body)
         assert "These consumers read less of B: ledger import." in page
         assert "format.fences" in page and "manner.preamble" in page and "Cliff's delta" in page
